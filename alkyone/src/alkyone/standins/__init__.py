@@ -1,0 +1,1 @@
+"""Servers that speak the wire format of the services Pleiades talks to."""

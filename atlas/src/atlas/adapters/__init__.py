@@ -1,0 +1,1 @@
+"""Data access: all SQL of the agents lives here."""

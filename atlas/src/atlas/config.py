@@ -1,0 +1,170 @@
+"""Everything a deployment may change, read from the environment, then from ``.env``."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import orjson
+from pydantic import Field, PostgresDsn, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from atlas.errors import ConfigurationError
+
+DEFAULT_PROJECT = "default"
+Stage = Literal["painter", "scribe"]
+
+
+class ApiKey(NamedTuple):
+    """An API key and the Google project whose quota it draws on."""
+
+    secret: SecretStr
+    project: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the key without giving it away: twelve hex digits of its SHA-256."""
+        return hashlib.sha256(self.secret.get_secret_value().encode()).hexdigest()[:12]
+
+
+class Settings(BaseSettings):
+    """Everything a deployment may change; names match .env.example."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    ENV: Literal["dev", "test", "prod"] = Field("dev", description="prod refuses the embedded database and the local vault")
+    PLEIADES_HOME: Path = Field(Path("~/.pleiades"), description="where the embedded database and the local vault live")
+
+    DATABASE_URL: PostgresDsn | None = Field(None, description="PostgreSQL 15+ with pgvector; unset: an embedded server")
+    VAULT_PROVIDER: Literal["local"] = Field("local", description="where archived data goes")
+    LOCAL_VAULT_PATH: Path | None = Field(None, description="the local vault's folder; unset: PLEIADES_HOME/vault")
+
+    YOUTUBE_API_KEY_POOL_JSON: SecretStr | None = Field(
+        None, description='a JSON list of API keys, or of {"key": …, "project": …}'
+    )
+    YOUTUBE_API_ENDPOINT: str = Field(
+        "https://youtube.googleapis.com", description="root address of the YouTube Data API", pattern=r"^https?://"
+    )
+    COMPLIANCE_MODE: bool = Field(True, description="use the first key only, as YouTube's terms ask")
+    HYDRA_ENABLED: bool = Field(True, description="move to another key when one is disabled")
+
+    # Daily defaults of a project: YouTube Data API, "Quota costs", as of November 2026.
+    QUOTA_SEARCH_PER_DAY: int = Field(100, ge=0, description="calls of search.list per project and Pacific day")
+    QUOTA_STATS_PER_DAY: int = Field(10_000, ge=0, description="calls of videos.batchGetStats per project and Pacific day")
+    QUOTA_GENERAL_PER_DAY: int = Field(10_000, ge=0, description="units for everything else per project and Pacific day")
+
+    VIDEO_STAGES: tuple[Stage, ...] = Field(
+        (), description='stages a new video goes through, as a JSON list; a video stays hot until they end'
+    )
+    TRACKER_SCHEDULE: Literal["tiers"] = Field("tiers", description="how the Tracker decides when to look next")
+    JANITOR_ENABLED: bool = Field(True, description="false: the Janitor does nothing")
+    JANITOR_RETENTION_DAYS: int = Field(7, ge=1, description="days a sample or a video stays in SQL")
+    JANITOR_SAFETY_CHECK: bool = Field(
+        True, description="delete a video only when its metadata was read back from the vault and its stages ended"
+    )
+    JANITOR_SQL_BUDGET_MB: int = Field(512, ge=64, description="above this database size closed days are archived early")
+
+    DISCORD_WEBHOOK_ALERTS: SecretStr | None = Field(None, description="Discord webhook for alerts, and for what has no channel")
+    DISCORD_WEBHOOK_HUNT: SecretStr | None = Field(None, description="Discord webhook for discoveries")
+    DISCORD_WEBHOOK_SURVEILLANCE: SecretStr | None = Field(None, description="Discord webhook for tracked videos")
+    DISCORD_WEBHOOK_OPS: SecretStr | None = Field(None, description="Discord webhook for operations")
+
+    @model_validator(mode="after")
+    def _provider_requirements(self) -> Settings:
+        """Report everything that is missing together, each with what to do."""
+        problems: list[str] = []
+        if self.ENV == "prod":
+            if self.DATABASE_URL is None:
+                problems.append("DATABASE_URL is not set: ENV=prod needs a PostgreSQL server, postgresql://user:password@host/name")
+            if self.VAULT_PROVIDER == "local":
+                problems.append("VAULT_PROVIDER is local: ENV=prod needs a vault that outlives this machine")
+        try:
+            parse_key_pool(self.YOUTUBE_API_KEY_POOL_JSON)
+        except ConfigurationError as exc:
+            problems.append(str(exc))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @cached_property
+    def home(self) -> Path:
+        """PLEIADES_HOME, absolute."""
+        return self.PLEIADES_HOME.expanduser().resolve()
+
+    @cached_property
+    def vault_path(self) -> Path:
+        """The local vault's folder, absolute."""
+        return (self.LOCAL_VAULT_PATH or self.home / "vault").expanduser().resolve()
+
+    @cached_property
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """The keys we may use: the first only in compliance mode.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        keys = parse_key_pool(self.YOUTUBE_API_KEY_POOL_JSON)
+        if not keys:
+            raise ConfigurationError(
+                "YOUTUBE_API_KEY_POOL_JSON is not set: give a JSON list with your YouTube Data API key, "
+                """for example YOUTUBE_API_KEY_POOL_JSON='["AIza…"]' in .env"""
+            )
+        return keys[:1] if self.COMPLIANCE_MODE else keys
+
+    @cached_property
+    def daily_quota(self) -> dict[str, int]:
+        """Units per project and Pacific day, by bucket."""
+        return {
+            "search": self.QUOTA_SEARCH_PER_DAY,
+            "stats": self.QUOTA_STATS_PER_DAY,
+            "general": self.QUOTA_GENERAL_PER_DAY,
+        }
+
+
+def parse_key_pool(pool: SecretStr | None) -> tuple[ApiKey, ...]:
+    """Read the key pool; keys without a project share one.
+
+    Raises:
+        ConfigurationError: it is not the JSON it should be. The message never repeats the text.
+    """
+    if pool is None:
+        return ()
+    problem = 'YOUTUBE_API_KEY_POOL_JSON must be a JSON list such as ["AIza…"] or [{"key": "AIza…", "project": "my-project"}]'
+    try:
+        entries = orjson.loads(pool.get_secret_value())
+    except orjson.JSONDecodeError:
+        raise ConfigurationError(f"{problem}; it is not valid JSON") from None
+    if not isinstance(entries, list):
+        raise ConfigurationError(f"{problem}; it is not a list")
+    return tuple(_api_key(entry, f"{problem}; entry {number}") for number, entry in enumerate(entries, 1))
+
+
+def _api_key(entry: Any, problem: str) -> ApiKey:
+    key, project = (entry.get("key"), entry.get("project", DEFAULT_PROJECT)) if isinstance(entry, dict) else (entry, DEFAULT_PROJECT)
+    if not isinstance(key, str) or not key.strip():
+        raise ConfigurationError(f"{problem} has no key")
+    if not isinstance(project, str) or not project:
+        raise ConfigurationError(f"{problem} has a project that is no name")
+    return ApiKey(SecretStr(key.strip()), project)
+
+
+def get_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: something is missing or wrong; one line that names each variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise ConfigurationError("; ".join(_explain(error) for error in exc.errors(include_input=False))) from None
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

@@ -1,0 +1,149 @@
+"""What can go wrong, as types: one class for each thing a caller could do differently.
+
+::
+
+    AtlasError
+    ├── ConfigurationError        a setting is missing or wrong: mend it (exit code 2)
+    ├── DatabaseUnavailable       PostgreSQL cannot be reached
+    ├── LeaseLost                 the token is no longer ours: somebody else has the rows
+    ├── VaultError
+    │   ├── VaultNotFound         the object is not there
+    │   ├── VaultUnavailable      timed out or throttled: later may work
+    │   ├── VaultDenied           credentials or permissions
+    │   ├── VaultFull             no space, or a limit of the provider
+    │   └── VaultCorrupt          the bytes are not what was written
+    ├── QuotaExhausted            a bucket is spent until ``reset_at``
+    ├── NoLiveKey                 every key of the pool is disabled
+    └── ApiError                  YouTube answered, but not with what was asked
+        ├── QuotaRefused          the project's bucket is spent for the day
+        ├── Throttled             too fast: back off on the same key
+        ├── KeyRejected           the key is bad, expired, restricted, or its API is off
+        ├── ResourceRefused       about the resource asked for: not there, comments off, …
+        ├── RequestRefused        our mistake in the request
+        │   └── InvalidPageToken  restart the window
+        └── ApiUnavailable        5xx, time-out, reset, broken JSON: later may work
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal
+
+Bucket = Literal["search", "stats", "general"]
+
+
+class AtlasError(Exception):
+    """The root of every error Pleiades raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(AtlasError):
+    """A setting is missing or wrong; the message says which, and what to do."""
+
+
+class DatabaseUnavailable(AtlasError):
+    """PostgreSQL cannot be reached or does not answer; trying later may work."""
+
+    retryable = True
+
+
+class LeaseLost(AtlasError):
+    """The rows are no longer ours: the lease ran out and somebody else may hold them."""
+
+    def __init__(self, what: str, missing: int) -> None:
+        super().__init__(f"{missing} {what} no longer leased by this worker")
+        self.what = what
+        self.missing = missing
+
+
+class VaultError(AtlasError):
+    """A vault operation failed on ``path`` of ``provider``."""
+
+    def __init__(self, message: str, *, provider: str = "", path: str = "") -> None:
+        where = ":".join(part for part in (provider, path) if part)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.provider = provider
+        self.path = path
+
+
+class VaultNotFound(VaultError):
+    """The object is not there."""
+
+
+class VaultUnavailable(VaultError):
+    """The provider timed out or throttled us; trying later may work."""
+
+    retryable = True
+
+
+class VaultDenied(VaultError):
+    """The provider refuses our credentials, or the file system our permissions."""
+
+
+class VaultFull(VaultError):
+    """There is no room left."""
+
+
+class VaultCorrupt(VaultError):
+    """What was read is not what was written."""
+
+
+class QuotaExhausted(AtlasError):
+    """No project has units left in ``bucket`` before ``reset_at`` (midnight Pacific, in UTC)."""
+
+    def __init__(self, bucket: Bucket, reset_at: datetime) -> None:
+        super().__init__(f"the {bucket} bucket is spent until {reset_at:%Y-%m-%d %H:%M} UTC")
+        self.bucket = bucket
+        self.reset_at = reset_at
+
+
+class NoLiveKey(AtlasError):
+    """Every API key of the pool is disabled; ``atlas quota`` says why."""
+
+
+class ApiError(AtlasError):
+    """YouTube answered with an error; ``status`` is the HTTP status (0: none), ``reason`` Google's own word."""
+
+    def __init__(self, reason: str, *, status: int = 0, message: str = "") -> None:
+        super().__init__(f"{reason} (HTTP {status})" + (f": {message}" if message else ""))
+        self.reason = reason
+        self.status = status
+
+
+class QuotaRefused(ApiError):
+    """The project's bucket is spent for this Pacific day, says the server."""
+
+
+class Throttled(ApiError):
+    """Too many calls in a short time; ``retry_after`` is the server's wish, if it gave one."""
+
+    retryable = True
+
+    def __init__(
+        self, reason: str, *, status: int = 429, message: str = "", retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(reason, status=status, message=message)
+        self.retry_after = retry_after
+
+
+class KeyRejected(ApiError):
+    """The key cannot be used: invalid, expired, restricted, or its project's API is off."""
+
+
+class ResourceRefused(ApiError):
+    """An answer about the resource asked for (not found, comments disabled); keys are untouched."""
+
+
+class RequestRefused(ApiError):
+    """Our request was wrong."""
+
+
+class InvalidPageToken(RequestRefused):
+    """The page token is no longer good: restart the window."""
+
+
+class ApiUnavailable(ApiError):
+    """5xx, a time-out, a reset or broken JSON; trying later may work."""
+
+    retryable = True

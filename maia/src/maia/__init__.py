@@ -1,0 +1,1 @@
+"""The agents of Pleiades; importing this opens nothing and starts no engine."""
