@@ -1,1 +1,4 @@
-"""youtube."""
+"""The YouTube Data API as typed, asynchronous calls: ``async with YouTube(executor) as youtube: …``.
+
+``client`` asks, ``parse`` and ``feed`` read the answers into ``models``, ``errors`` says what a refusal means.
+"""
