@@ -6,7 +6,8 @@ from atlas._lazy import lazy
 from atlas.config import Settings, get_settings
 from atlas.db import db
 from atlas.events import events
-from atlas.notifications import AlertChannel, AlertLevel, notifier
+from atlas.notifications import AlertChannel, AlertLevel
+from atlas.notifier import notifier  # the module is bound first, then the object takes its name
 from atlas.vault import vault
 
 __all__ = ["AlertChannel", "AlertLevel", "Settings", "db", "events", "notifier", "settings", "vault"]
