@@ -144,6 +144,13 @@ class InvalidPageToken(RequestRefused):
 
 
 class ApiUnavailable(ApiError):
-    """5xx, a time-out, a reset or broken JSON; trying later may work."""
+    """5xx, a time-out, a reset or broken JSON; trying later may work.
+
+    ``sent`` is False when the request provably never left this machine, so that it cost no quota.
+    """
 
     retryable = True
+
+    def __init__(self, reason: str, *, status: int = 0, message: str = "", sent: bool = True) -> None:
+        super().__init__(reason, status=status, message=message)
+        self.sent = sent
