@@ -1,1 +1,131 @@
-"""pytest fixtures."""
+"""The pytest plugin of the proving ground: a real database and vault for each test, a clock that stands still."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+import pytest_asyncio
+
+from atlas import clock
+from atlas import settings as shared_settings
+from atlas._lazy import forget
+from atlas.config import Settings
+from atlas.db import DatabaseManager
+from atlas.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from atlas.adapters.maia import MaiaDAO
+    from atlas.vault import LocalVault
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedServer]:
+    """Give this run's PostgreSQL, shared by the workers of pytest-xdist."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}"
+    # Not below tmp_path: root's is closed to the account that the server runs as.
+    home = Path(tempfile.gettempdir()) / f"pleiades-test-{run}"
+    binaries = os.environ.get("PLEIADES_PG_BIN")
+    # Tests survive kill -9, not a power cut; commits stay synchronous.
+    server = EmbeddedServer(
+        home,
+        binaries=Path(binaries) if binaries else None,
+        settings={"fsync": "off", "max_connections": "300"},
+    )
+    server.acquire()
+    yield server
+    if server.release():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedServer) -> str:
+    """Name the provisioned, empty database that each test gets a copy of."""
+    from alkyone.databases import template_of
+
+    return template_of(postgres)
+
+
+@pytest.fixture
+def conninfo(postgres: EmbeddedServer, template: str) -> Iterator[str]:
+    """Say, for libpq, where this test's own database is."""
+    from alkyone.databases import scratch
+
+    with scratch(postgres, template) as where:
+        yield where
+
+
+@pytest_asyncio.fixture
+async def database(conninfo: str) -> AsyncIterator[DatabaseManager]:
+    """Give connections to this test's own database."""
+    async with DatabaseManager(conninfo) as manager:
+        yield manager
+
+
+@pytest.fixture
+def dao(database: DatabaseManager) -> MaiaDAO:
+    """Give the data access of this test's own database."""
+    from atlas.adapters.maia import MaiaDAO
+
+    return MaiaDAO(database)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> LocalVault:
+    """Give a vault in a folder of this test's own."""
+    from atlas.vault import LocalVault
+
+    return LocalVault(tmp_path / "vault")
+
+
+@pytest.fixture
+def frozen_clock() -> Iterator[clock.VirtualClock]:
+    """Stop the clock at noon, 2026-11-10 UTC; the test may move it."""
+    from alkyone.databases import NOON
+
+    with clock.stopped(NOON) as frozen:
+        yield frozen
+
+
+class SetEnvironment(Protocol):
+    """Sets variables of the environment for the rest of the test; ``None`` takes one away."""
+
+    def __call__(self, **variables: str | None) -> None:
+        """Set them."""
+
+
+@pytest.fixture
+def settings_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SetEnvironment]:
+    """Give an environment without any setting but a home of the test's own, and a way to set some."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+    elsewhere = tmp_path / "no-env-file"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def set_environment(**variables: str | None) -> None:
+        for name, value in variables.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        forget(shared_settings)
+
+    set_environment(PLEIADES_HOME=str(tmp_path / "home"))
+    yield set_environment
+    forget(shared_settings)
+
+
+@pytest.fixture(scope="session")
+def recorded_data(request: pytest.FixtureRequest) -> Path:
+    """Give the folder of recorded real answers and curves; skip where it is absent."""
+    default = request.config.rootpath.parent / "shared" / "data"
+    folder = Path(os.environ.get("PLEIADES_RECORDED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip("no recorded data here: set PLEIADES_RECORDED_DATA")
+    return folder

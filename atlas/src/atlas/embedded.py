@@ -1,9 +1,9 @@
 """A real PostgreSQL with pgvector from a wheel, shared by all processes on the machine with the same home.
 
-A process that uses the server holds a shared lock on ``holders.lock``; whoever lets go last stops it. The kernel
-drops the lock of a killed process, so nobody has to keep a list of pids. A pid read from a file is believed only
-when that process is a PostgreSQL that works in our data folder. Clients come through a Unix socket in a folder of
-mode 0700.
+A process that uses the server holds a shared lock on ``holders.lock``; whoever lets go last stops it. The
+kernel drops the lock of a killed process, so nobody has to keep a list of pids. A pid read from a file is
+believed only when that process is a PostgreSQL that works in our data folder. Clients come through a Unix
+socket in a folder of mode 0700.
 """
 
 from __future__ import annotations
