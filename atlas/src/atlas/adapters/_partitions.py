@@ -1,0 +1,1 @@
+"""Time partitions: made ahead, listed when closed, dropped when archived."""

@@ -1,0 +1,401 @@
+"""The agents' data access: every statement they run, named after the method that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+from uuid import UUID, uuid4
+
+import orjson
+
+from atlas import clock, sql
+from atlas.adapters import _partitions
+from atlas.adapters._session import LEASE, REASON_LENGTH, Database, Joined, columns, count, settle
+from atlas.adapters.maia_ghost import GhostTrackingMixin
+from atlas.adapters.records import (
+    ChannelRow,
+    ChannelSeen,
+    ClosedDay,
+    Discovery,
+    ExpiredVideo,
+    Failure,
+    Overview,
+    PollOutcome,
+    Sample,
+    Stage,
+    StageRow,
+    TermOutcome,
+    TermRow,
+    WatchEntry,
+)
+from atlas.db import db
+from atlas.events import Event, events
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atlas.vault.shards import ShardInfo
+
+SQL = sql.load("atlas.adapters", "maia.sql")
+
+MAX_TERM_LENGTH = 200
+"""Longer texts are no search terms; the longest tag YouTube takes has 100 characters."""
+
+
+class MaiaDAO(GhostTrackingMixin):
+    """Reads and writes what the agents work on.
+
+    A claim (``fetch_…_batch``, ``fetch_…_targets``) leases rows for ten minutes under one token and commits. Whoever
+    ends the work shows the token; a row that somebody else holds by then raises ``LeaseLost`` and nothing changes.
+    A worker that dies does nothing: its rows come back when the lease runs out.
+    """
+
+    def __init__(self, database: Database = db) -> None:
+        self._db = database
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Self]:
+        """Lend a DAO whose methods all join one transaction, committed when the block ends well.
+
+        No network call inside. A ``LeaseLost`` in the block undoes all of it, even when the block catches it.
+        """
+        async with self._db.get_connection() as conn:
+            joined = Joined(conn)
+            yield type(self)(joined)
+            if joined.lost is not None:
+                raise joined.lost
+
+    # -- Search terms -------------------------------------------------------------------------------------------------
+
+    async def add_to_search_queue(
+        self,
+        terms: Iterable[str],
+        *,
+        priority: int = 0,
+        pinned: bool = False,
+        now: datetime | None = None,
+    ) -> int:
+        """Add search terms, due at once, and return how many were new.
+
+        Case and surplus space do not tell terms apart. A known term is mentioned once more, wakes when asleep, and
+        keeps the higher priority. A point of ``priority`` (0 to 100) is worth a day of waiting; pinned terms go first.
+        """
+        fresh = dict.fromkeys(normalise_term(term) for term in terms)
+        texts = [term for term in fresh if 0 < len(term) <= MAX_TERM_LENGTH]
+        if not texts:
+            return 0
+        async with self._db.get_connection() as conn:
+            rows = await conn.fetch(
+                SQL["add_to_search_queue"],
+                terms=texts, priority=priority, pinned=pinned, now=now or clock.now(),
+            )  # fmt: skip
+        return sum(row["new"] for row in rows)
+
+    async def fetch_hunter_batch(self, batch_size: int = 10, *, now: datetime | None = None) -> list[TermRow]:
+        """Lease up to ``batch_size`` due terms: pinned ones first, then by waiting time and priority."""
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(
+                SQL["fetch_hunter_batch"],
+                now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
+            )  # fmt: skip
+
+    async def update_search_state(
+        self, outcomes: Sequence[TermOutcome], *, now: datetime | None = None
+    ) -> None:
+        """End the leases of terms that were searched; failures are forgotten. A pinned term never falls asleep.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+        async with self._db.get_connection() as conn:
+            await settle(conn, SQL["update_search_state"], "search terms", outcomes, now=now or clock.now())
+
+    async def fail_searches(self, failures: Sequence[Failure]) -> None:
+        """End the leases of terms whose search failed: one failed attempt more, due again as given.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+        async with self._db.get_connection() as conn:
+            await settle(conn, SQL["fail_searches"], "search terms", failures, length=REASON_LENGTH)
+
+    async def release_searches(self, token: UUID) -> int:
+        """Give back the terms of a claim that nobody settled, due as before; return how many."""
+        return await count(self._db, SQL["release_searches"], token=token)
+
+    # -- Channels -----------------------------------------------------------------------------------------------------
+
+    async def add_channels(
+        self,
+        channels: Iterable[ChannelSeen],
+        *,
+        in_roster: bool,
+        pinned: bool = False,
+        now: datetime | None = None,
+    ) -> int:
+        """Add channels and return how many were new, each with an event ``channel.discovered``.
+
+        With ``in_roster`` new and known ones are polled from now on; a known channel never leaves the roster by this.
+        """
+        unique = {channel.id: channel for channel in reversed(list(channels))}
+        if not unique:
+            return 0
+        now = now or clock.now()
+        async with self._db.get_connection() as conn:
+            rows = await conn.fetch(
+                SQL["add_channels"],
+                **columns(list(unique.values())), in_roster=in_roster, pinned=pinned, now=now,
+            )  # fmt: skip
+            await events.record_many(
+                conn,
+                [
+                    Event("channel.discovered", row["id"], {"title": row["title"], "in_roster": in_roster})
+                    for row in rows
+                ],
+                now=now,
+            )
+            await conn.execute(
+                SQL["add_channels__known"],
+                {**columns(list(unique.values())), "in_roster": in_roster, "pinned": pinned, "now": now},
+            )
+        return len(rows)
+
+    async def fetch_channel_batch(
+        self, batch_size: int = 10, *, now: datetime | None = None
+    ) -> list[ChannelRow]:
+        """Lease up to ``batch_size`` channels of the roster that are due, oldest first."""
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(
+                SQL["fetch_channel_batch"],
+                now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
+            )  # fmt: skip
+
+    async def update_channel_polls(
+        self, outcomes: Sequence[PollOutcome], *, now: datetime | None = None
+    ) -> None:
+        """End the leases of channels whose uploads were read; failures are forgotten.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+        async with self._db.get_connection() as conn:
+            await settle(conn, SQL["update_channel_polls"], "channels", outcomes, now=now or clock.now())
+
+    async def fail_channel_polls(self, failures: Sequence[Failure]) -> None:
+        """End the leases of channels whose poll failed: one failed attempt more, due again as given.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+        async with self._db.get_connection() as conn:
+            await settle(conn, SQL["fail_channel_polls"], "channels", failures, length=REASON_LENGTH)
+
+    async def release_channels(self, token: UUID, *, now: datetime | None = None) -> int:
+        """Give back the channels of a claim that nobody settled, due as before; return how many."""
+        return await count(self._db, SQL["release_channels"], token=token, now=now or clock.now())
+
+    # -- Discovery ----------------------------------------------------------------------------------------------------
+
+    async def known_videos(self, video_ids: Iterable[str]) -> set[str]:
+        """Pick the ids that are on the watchlist."""
+        async with self._db.get_connection() as conn:
+            rows = await conn.fetch(SQL["known_videos"], video_ids=list(video_ids))
+        return {row["video_id"] for row in rows}
+
+    async def ingest_video_metadata(
+        self,
+        videos: Sequence[Discovery],
+        *,
+        stages: Sequence[Stage] = ("painter", "scribe"),
+        roster: bool = True,
+        now: datetime | None = None,
+    ) -> list[str]:
+        """Store a discovery in one transaction and return the ids that were new to us, in their order.
+
+        That is: channels (polled from now on when ``roster``), videos, watchlist rows, ``stages``, the samples that
+        came along, and the events. A video on the watchlist is not discovered again, only its sample is stored.
+        """
+        if not videos:
+            return []
+        now = now or clock.now()
+        unique = {video.id: video for video in reversed(videos)}
+        seen = {
+            video.channel_id: ChannelSeen(video.channel_id, video.channel_title) for video in reversed(videos)
+        }
+        samples = [
+            Sample(video.id, video.observed_at, video.views, video.likes, video.comment_count)
+            for video in videos
+            if video.observed_at is not None
+        ]
+        async with self.transaction() as joined, joined._db.get_connection() as conn:
+            await joined.add_channels(seen.values(), in_roster=roster, now=now)
+            document = orjson.dumps(list(unique.values()))
+            rows = await conn.fetch(
+                SQL["ingest_video_metadata"], videos=document.decode(), stages=list(stages), now=now
+            )
+            await joined.log_video_stats_batch(samples)
+            new = {row["video_id"] for row in rows}
+            found = [video for video in videos if video.id in new and unique.pop(video.id, None)]
+            await events.record_many(
+                conn, [Event("video.discovered", video.id, asdict(video)) for video in found], now=now
+            )
+        return [video.id for video in found]
+
+    async def add_to_watchlist(self, rows: Sequence[WatchEntry], *, now: datetime | None = None) -> int:
+        """Track videos by hand and return how many were new; known ones stay as they are."""
+        if not rows:
+            return 0
+        return await count(self._db, SQL["add_to_watchlist"], **columns(rows), now=now or clock.now())
+
+    # -- Stages -------------------------------------------------------------------------------------------------------
+
+    async def fetch_painter_targets(
+        self, batch_size: int = 50, *, now: datetime | None = None
+    ) -> list[StageRow]:
+        """Lease up to ``batch_size`` videos that wait for the Painter, oldest first."""
+        return await self._claim_stage("painter", batch_size, now)
+
+    async def fetch_scribe_targets(
+        self, batch_size: int = 50, *, now: datetime | None = None
+    ) -> list[StageRow]:
+        """Lease up to ``batch_size`` videos that wait for the Scribe, oldest first."""
+        return await self._claim_stage("scribe", batch_size, now)
+
+    fetch_scribe_batch = fetch_scribe_targets
+
+    async def _claim_stage(self, stage: Stage, batch_size: int, now: datetime | None) -> list[StageRow]:
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(
+                SQL["_claim_stage"],
+                stage=stage, now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
+            )  # fmt: skip
+
+    async def mark_video_done(self, video_ids: Sequence[str], stage: Stage, token: UUID) -> None:
+        """End a stage of videos for good.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+
+    async def fail_stage(self, failures: Sequence[Failure], stage: Stage, *, dead_after: int = 5) -> int:
+        """End the leases of a stage that failed: due again as given, or dead after ``dead_after`` attempts.
+
+        Returns how many are dead now; those are not tried again and keep their reason.
+
+        Raises:
+            LeaseLost: some were no longer ours; then none of them changes.
+        """
+
+    async def release_stage(self, token: UUID, *, now: datetime | None = None) -> int:
+        """Give back the stages of a claim that nobody settled, due as before; return how many."""
+        return await count(self._db, SQL["release_stage"], token=token, now=now or clock.now())
+
+    # -- Janitor ------------------------------------------------------------------------------------------------------
+
+    async def ensure_partitions(self, *, now: datetime | None = None, days_ahead: int = 7) -> list[str]:
+        """Make the partitions from today to ``days_ahead`` and return the names of the new ones.
+
+        Rows of such a day that lie in a default partition move into the new one; no insert fails meanwhile.
+        """
+
+    async def closed_days(self, before: date) -> list[ClosedDay]:
+        """List the days before ``before`` that hold samples or an empty partition, oldest first."""
+
+    def read_day(self, day: date) -> AsyncIterator[pa.RecordBatch]:
+        """Read the samples of a day, unsorted, in record batches of bounded size.
+
+        Columns: video_id, timestamp (us, UTC), views, likes, comment_count. One transaction reads all of it.
+        """
+
+    async def archive_cold_stats(
+        self,
+        day: date,
+        shards: Sequence[ShardInfo],
+        rows: int,
+        *,
+        token: UUID,
+        now: datetime | None = None,
+    ) -> bool:
+        """Drop the samples of a day from SQL in exchange for the shards that were proven to hold them.
+
+        ``rows`` is how many were read, written and matched; ``token`` is the Janitor's, from ``claim_work``.
+        False, with nothing changed, when the day holds another number of rows by now (read it again), or when the
+        table is too busy to be locked.
+
+        Raises:
+            LeaseLost: another Janitor is at work.
+        """
+
+    async def fetch_expired_videos(
+        self,
+        before: datetime,
+        limit: int = 500,
+        *,
+        after: ExpiredVideo | None = None,
+        stages_ended: bool = True,
+    ) -> list[ExpiredVideo]:
+        """List videos discovered before ``before`` whose stages have ended, oldest first.
+
+        ``after`` goes on behind a row of an earlier call, so that what cannot be deleted yet blocks nothing.
+        """
+
+    async def run_janitor(
+        self,
+        video_ids: Sequence[str],
+        shards: Sequence[ShardInfo],
+        *,
+        token: UUID,
+        stages_ended: bool = True,
+        now: datetime | None = None,
+    ) -> int:
+        """Delete videos from the hot queue in exchange for ``shards``, and return how many went.
+
+        Watchlist, samples and tracking are untouched. With ``stages_ended`` a video with work left stays.
+
+        Raises:
+            LeaseLost: another Janitor is at work.
+        """
+
+    async def sleep_terms(self, before: datetime, *, below: float = 1.0, now: datetime | None = None) -> int:
+        """Put terms to sleep that nobody mentioned since ``before`` and whose yield is below ``below``.
+
+        Pinned and leased terms stay awake. Returns how many fell asleep.
+        """
+        return await count(self._db, SQL["sleep_terms"], before=before, below=below, now=now or clock.now())
+
+    async def database_size(self) -> int:
+        """Measure the database, in bytes."""
+        async with self._db.get_connection() as conn:
+            return int(await conn.fetchval(SQL["database_size"]))
+
+    # -- Work that has no queue ---------------------------------------------------------------------------------------
+
+    async def claim_work(
+        self, name: str, *, lease: timedelta = LEASE, now: datetime | None = None
+    ) -> UUID | None:
+        """Claim the sole right to do ``name`` for the length of ``lease``; None when somebody else has it."""
+
+    async def renew_work(
+        self, name: str, token: UUID, *, lease: timedelta = LEASE, now: datetime | None = None
+    ) -> None:
+        """Hold a claim for another ``lease`` from now.
+
+        Raises:
+            LeaseLost: somebody else has it.
+        """
+
+    async def release_work(self, name: str, token: UUID) -> bool:
+        """Give a claim back; False when it was no longer ours."""
+
+    # -- Overview -----------------------------------------------------------------------------------------------------
+
+    async def overview(self, *, now: datetime | None = None) -> Overview:
+        """Count what there is, what waits, and what the vault is proven to hold."""
+
+
+def normalise_term(term: str) -> str:
+    """Fold case and surplus space, so that two spellings of a term are one."""
+    return " ".join(term.replace("\0", " ").casefold().split())

@@ -1,0 +1,1 @@
+-- The agents' statements, named after the methods of MaiaDAO.

@@ -1,0 +1,94 @@
+-- name: fetch_tracking_batch
+-- Lease the videos that are due, oldest first, so that two trackers never share one.
+WITH due AS (
+    SELECT video_id
+      FROM watchlist
+     WHERE next_track_at <= %(now)s
+       AND (leased_until IS NULL OR leased_until <= %(now)s)
+     ORDER BY next_track_at
+     LIMIT %(batch_size)s
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE watchlist AS w
+   SET lease_token = %(token)s,
+       leased_until = %(now)s + %(lease)s
+  FROM due
+ WHERE w.video_id = due.video_id
+RETURNING w.video_id, w.channel_id, w.published_at, w.tracking_tier, w.next_track_at, w.last_tracked_at,
+          w.last_views, w.last_likes, w.last_comments, w.rate, w.misses, w.attempts, w.lease_token;
+
+-- name: log_video_stats_batch
+-- Store each sample once, however often it is reported.
+INSERT INTO video_stats_log (video_id, timestamp, views, likes, comment_count)
+SELECT *
+  FROM unnest(%(video_id)s::text[], %(timestamp)s::timestamptz[], %(views)s::bigint[], %(likes)s::bigint[],
+              %(comment_count)s::bigint[])
+    ON CONFLICT DO NOTHING;
+
+-- name: update_watchlist_schedule
+-- End the leases of videos that were read, each only for whoever holds it.
+UPDATE watchlist AS w
+   SET tracking_tier = o.tier,
+       next_track_at = o.next_track_at,
+       last_tracked_at = %(now)s,
+       last_views = o.views,
+       last_likes = o.likes,
+       last_comments = o.comments,
+       rate = o.rate,
+       misses = 0,
+       attempts = 0,
+       reason = NULL,
+       lease_token = NULL,
+       leased_until = NULL
+  FROM unnest(%(video_id)s::text[], %(lease_token)s::uuid[], %(tier)s::tracking_tier[],
+              %(next_track_at)s::timestamptz[], %(views)s::bigint[], %(likes)s::bigint[],
+              %(comment_count)s::bigint[], %(rate)s::real[])
+       AS o (video_id, lease_token, tier, next_track_at, views, likes, comments, rate)
+ WHERE w.video_id = o.video_id
+   AND w.lease_token = o.lease_token
+RETURNING w.video_id;
+
+-- name: record_misses
+-- Count a confirmed miss, and say which videos were given up by it.
+WITH held AS (
+    SELECT w.video_id, w.tracking_tier AS tier_before, o.tier, o.next_track_at, o.reason
+      FROM unnest(%(video_id)s::text[], %(lease_token)s::uuid[], %(tier)s::tracking_tier[],
+                  %(next_track_at)s::timestamptz[], %(reason)s::text[])
+           AS o (video_id, lease_token, tier, next_track_at, reason)
+      JOIN watchlist AS w USING (video_id)
+     WHERE w.lease_token = o.lease_token
+       FOR UPDATE OF w
+)
+UPDATE watchlist AS w
+   SET tracking_tier = held.tier,
+       next_track_at = held.next_track_at,
+       misses = least(w.misses + 1, 32767),
+       attempts = 0,
+       reason = left(held.reason, %(length)s),
+       lease_token = NULL,
+       leased_until = NULL
+  FROM held
+ WHERE w.video_id = held.video_id
+RETURNING w.video_id, w.misses, w.reason, held.tier = 'DORMANT' AND held.tier_before <> 'DORMANT' AS given_up;
+
+-- name: fail_tracking
+-- Count a failed reading and put the video off.
+UPDATE watchlist AS w
+   SET attempts = least(w.attempts + 1, 32767),
+       reason = left(f.reason, %(length)s),
+       next_track_at = f.next_attempt_at,
+       lease_token = NULL,
+       leased_until = NULL
+  FROM unnest(%(id)s::text[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
+       AS f (id, lease_token, reason, next_attempt_at)
+ WHERE w.video_id = f.id
+   AND w.lease_token = f.lease_token
+RETURNING w.video_id;
+
+-- name: release_tracking
+-- Give a claim's rows back. They are still due, so the index on next_track_at finds them.
+UPDATE watchlist
+   SET lease_token = NULL,
+       leased_until = NULL
+ WHERE next_track_at <= %(now)s
+   AND lease_token = %(token)s;
