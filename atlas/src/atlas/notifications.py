@@ -96,9 +96,14 @@ class DiscordNotifier:
     """Delivers alerts to the webhooks of the settings; logs them where there is none."""
 
     def __init__(
-        self, settings: Settings | None = None, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self,
+        settings: Settings | None = None,
+        *,
+        patience: timedelta = PATIENCE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._settings = settings
+        self._patience = patience
         self._sleep = sleep
         self._delivered: dict[Alert, datetime] = {}
         self._blocked: dict[str, datetime] = {}
@@ -173,13 +178,13 @@ class DiscordNotifier:
         if blocked_until is not None and clock.now() < blocked_until:
             raise DeliveryError(f"Discord wants no more before {blocked_until:%H:%M:%S} UTC")
         try:
-            async with asyncio.timeout(PATIENCE.total_seconds()):
+            async with asyncio.timeout(self._patience.total_seconds()):
                 wait = await self._attempt(webhook, body)
-                if wait is not None and wait < PATIENCE:
+                if wait is not None and wait < self._patience:
                     await self._sleep(wait.total_seconds())
                     wait = await self._attempt(webhook, body)
         except TimeoutError:
-            raise DeliveryError(f"no answer within {PATIENCE.total_seconds():g} s") from None
+            raise DeliveryError(f"no answer within {self._patience.total_seconds():g} s") from None
         if wait is not None:
             self._blocked[webhook] = clock.now() + wait
             raise DeliveryError(f"rate limited for {wait.total_seconds():g} s")

@@ -45,6 +45,11 @@ async def retry_async(
     The last error is raised as it is. Waits take seconds: 1, 2, 4, … plus up to one, never more than 30,
     and never less than the server's own ``retry_after``.
     """
+
+    # tenacity awaits only what it recognises as a coroutine function, which a lambda or an object is not.
+    async def attempt() -> T:
+        return await call()
+
     retrying = AsyncRetrying(
         retry=retry_if_exception(when),
         stop=stop_after_attempt(attempts),
@@ -52,7 +57,7 @@ async def retry_async(
         sleep=sleep,
         reraise=True,
     )
-    return await retrying(call)
+    return await retrying(attempt)
 
 
 _backoff = wait_exponential_jitter(
