@@ -1,7 +1,7 @@
 """What YouTube answers, as plain data.
 
-``None`` is "not in the answer": hidden by the owner, not asked for (``parts``), or not a value of its kind. It is never
-zero. Times are UTC. Counts are whole numbers from 0 to 2^63 - 1, the range PostgreSQL's ``bigint`` shares.
+``None`` is "not in the answer": hidden by the owner, not asked for (``parts``), or not a value of its kind.
+It is never zero. Times are UTC. Counts are whole numbers from 0 to 2^63 - 1, as in ``bigint``.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Stats:
 class BatchStats:
     """A batch of readings in which every id asked for is in exactly one place.
 
-    ``failed`` names ids whose reading came back unusable, with the reason. ``unaccounted`` ids did not come back: no
-    proof of deletion, ask ``videos(ids, parts=("status",))``.
+    ``failed`` names ids whose reading came back unusable, with the reason. ``unaccounted`` ids did not come
+    back, which is no proof of deletion: ask ``videos(ids, parts=("status",))``.
     """
 
     returned: dict[str, Stats]

@@ -1,0 +1,247 @@
+"""Read decoded answers into models, as they come and not as they should.
+
+Lenient field by field, strict about what identifies a row: a value that is not of its kind is None, an item
+without an id is left out, what has no list of items raises ``ApiUnavailable``. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any, Final
+
+from maia.youtube.errors import unusable
+from maia.youtube.models import (
+    BatchStats,
+    Channel,
+    SearchHit,
+    SearchPage,
+    Stats,
+    Upload,
+    UploadsPage,
+    Video,
+    VideoPage,
+)
+
+Json = dict[str, Any]
+
+_NOTHING: Final[Json] = {}
+_BIGGEST = 2**63 - 1
+_ISO_DURATION = re.compile(
+    r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII
+)
+_PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
+# Exactly what YouTube escapes: html.unescape alone would spoil "&copy" in a title that came unescaped.
+_ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#39|#x27);")
+
+
+def search_page(answer: Any) -> SearchPage:
+    """Read an answer of ``search.list``; hits that are channels or playlists are left out."""
+    hits = tuple(hit for item in _items(answer) if (hit := _search_hit(item)) is not None)
+    return SearchPage(hits, _text(answer.get("nextPageToken")), _total(answer))
+
+
+def videos(answer: Any) -> list[Video]:
+    """Read an answer of ``videos.list``."""
+    return [_video(item, id_) for item in _items(answer) if (id_ := _text(item.get("id"))) is not None]
+
+
+def video_page(answer: Any) -> VideoPage:
+    """Read an answer of ``videos.list`` that has pages."""
+    return VideoPage(tuple(videos(answer)), _text(answer.get("nextPageToken")), _total(answer))
+
+
+def batch_stats(answer: Any, asked: Iterable[str]) -> BatchStats:
+    """Read an answer of ``videos.batchGetStats``, accounting for each id that was asked for."""
+    missing = set(asked)
+    returned: dict[str, Stats] = {}
+    failed: dict[str, str] = {}
+    for item in _items(answer):
+        id_ = item.get("id")
+        if not isinstance(id_, str) or id_ not in missing:
+            continue
+        missing.discard(id_)
+        reading = _stats(item)
+        if isinstance(reading, Stats):
+            returned[id_] = reading
+        else:
+            failed[id_] = reading
+    return BatchStats(returned, failed, frozenset(missing))
+
+
+def channels(answer: Any) -> list[Channel]:
+    """Read an answer of ``channels.list``."""
+    return [_channel(item, id_) for item in _items(answer) if (id_ := _text(item.get("id"))) is not None]
+
+
+def uploads_page(answer: Any) -> UploadsPage:
+    """Read an answer of ``playlistItems.list``."""
+    uploads = tuple(upload for item in _items(answer) if (upload := _upload(item)) is not None)
+    return UploadsPage(uploads, _text(answer.get("nextPageToken")), _total(answer))
+
+
+def count(value: Any) -> int | None:
+    """Read a count, which is a string on the wire; None for what is absent or no count."""
+    if type(value) is str:
+        # 20 digits hold every uint64, and keep int() from long work on a hostile string.
+        if not (value.isdigit() and value.isascii() and len(value) <= 20):
+            return None
+        value = int(value)
+    elif type(value) is not int:
+        return None
+    return value if 0 <= value <= _BIGGEST else None
+
+
+def instant(value: Any) -> datetime | None:
+    """Read an RFC 3339 time with any number of fractional digits, in UTC."""
+    if type(value) is not str:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is UTC:
+            return moment
+        # A time without a zone is UTC's: YouTube's documents know no other.
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def duration(value: Any) -> timedelta | None:
+    """Read an ISO 8601 or protobuf duration; None for nought, the length of what is live or yet to come."""
+    if type(value) is not str:
+        return None
+    try:
+        if match := _ISO_DURATION.fullmatch(value):
+            weeks, days, hours, minutes, seconds = match.groups("0")
+            length = timedelta(int(weeks) * 7 + int(days), float(seconds), 0, 0, int(minutes), int(hours))
+        elif match := _PROTOBUF_DURATION.fullmatch(value):
+            length = timedelta(seconds=float(match[1]))
+        else:
+            return None
+    except (ValueError, OverflowError):
+        return None
+    return length or None
+
+
+def _items(answer: Any) -> Iterable[Json]:
+    if not isinstance(answer, dict):
+        raise unusable("unexpectedAnswer", "JSON, but no object")
+    items = answer.get("items")
+    if items is None:  # also {}: that is how a partial response says "none"
+        return ()
+    if not isinstance(items, list):
+        raise unusable("unexpectedAnswer", "the items are no list")
+    return (item for item in items if isinstance(item, dict))
+
+
+def _total(answer: Json) -> int | None:
+    return count(_part(answer, "pageInfo").get("totalResults"))
+
+
+def _search_hit(item: Json) -> SearchHit | None:
+    id_, snippet = item.get("id"), _part(item, "snippet")
+    video_id = _text(id_.get("videoId")) if isinstance(id_, dict) else None
+    if video_id is None:
+        return None
+    title = _text(snippet.get("title"))
+    if title is not None and "&" in title:
+        title = _ESCAPED.sub(lambda entity: unescape(entity[0]), title)
+    return SearchHit(
+        video_id,
+        _text(snippet.get("channelId")),
+        _text(snippet.get("channelTitle")),
+        title,
+        instant(snippet.get("publishedAt") or snippet.get("publishTime")),
+        _text(snippet.get("liveBroadcastContent")),
+    )
+
+
+def _video(item: Json, id_: str) -> Video:
+    snippet, statistics, status = _part(item, "snippet"), _part(item, "statistics"), _part(item, "status")
+    return Video(
+        id_,
+        _text(snippet.get("channelId")),
+        _text(snippet.get("channelTitle")),
+        _text(snippet.get("title")),
+        instant(snippet.get("publishedAt")),
+        _texts(snippet.get("tags")),
+        _text(snippet.get("categoryId")),
+        _text(snippet.get("defaultLanguage")),
+        _text(snippet.get("defaultAudioLanguage")),
+        _text(snippet.get("liveBroadcastContent")),
+        _text(snippet.get("description")),
+        duration(_part(item, "contentDetails").get("duration")),
+        count(statistics.get("viewCount")),
+        count(statistics.get("likeCount")),
+        count(statistics.get("commentCount")),
+        _text(status.get("privacyStatus")),
+        _text(status.get("uploadStatus")),
+        _texts(_part(item, "topicDetails").get("topicCategories")),
+    )
+
+
+def _stats(item: Json) -> Stats | str:
+    """Read one item of a batch, or say why it is no reading."""
+    statistics = item.get("statistics")
+    if not isinstance(statistics, dict):
+        error = item.get("error")
+        told = _part(item, "error").get("reason") or _part(item, "error").get("message") or error
+        return _text(told) or "no statistics"
+    counts: list[int | None] = []
+    for name in ("viewCount", "likeCount", "commentCount"):
+        value = statistics.get(name)
+        number = count(value)
+        if number is None and value is not None:
+            return f"{name} is no count"
+        counts.append(number)
+    views, likes, comments = counts
+    published = instant(_part(item, "snippet").get("publishTime"))
+    return Stats(views, likes, comments, published, duration(_part(item, "contentDetails").get("duration")))
+
+
+def _channel(item: Json, id_: str) -> Channel:
+    snippet, statistics = _part(item, "snippet"), _part(item, "statistics")
+    hidden = statistics.get("hiddenSubscriberCount") is True  # the count beside it is then "0" or a leftover
+    return Channel(
+        id_,
+        _text(snippet.get("title")),
+        _text(snippet.get("country")),
+        _text(snippet.get("customUrl")),
+        instant(snippet.get("publishedAt")),
+        _text(_part(_part(item, "contentDetails"), "relatedPlaylists").get("uploads")),
+        count(statistics.get("viewCount")),
+        None if hidden else count(statistics.get("subscriberCount")),
+        count(statistics.get("videoCount")),
+        _texts(_part(item, "topicDetails").get("topicCategories")),
+    )
+
+
+def _upload(item: Json) -> Upload | None:
+    snippet, details = _part(item, "snippet"), _part(item, "contentDetails")
+    video_id = _text(details.get("videoId")) or _text(_part(snippet, "resourceId").get("videoId"))
+    if video_id is None:
+        return None
+    return Upload(
+        video_id,
+        _text(snippet.get("title")),
+        instant(details.get("videoPublishedAt")),
+        instant(snippet.get("publishedAt")),
+    )
+
+
+def _part(item: Json, name: str) -> Json:
+    part = item.get(name)
+    return part if type(part) is dict else _NOTHING
+
+
+def _text(value: Any) -> str | None:
+    """Take a text; YouTube's empty ones say "none"."""
+    return value if type(value) is str and value else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        return ()
+    return tuple(text for text in value if type(text) is str and text)
