@@ -1,0 +1,6 @@
+"""A stand-in for YouTube: Data API v3 and channel feeds, from a world, with quota, a clock and faults."""
+
+from alkyone.standins.youtube.faults import Fault, Faults
+from alkyone.standins.youtube.server import DEFAULT_KEY, DEFAULT_PROJECT, YouTubeStandin
+
+__all__ = ["DEFAULT_KEY", "DEFAULT_PROJECT", "Fault", "Faults", "YouTubeStandin"]

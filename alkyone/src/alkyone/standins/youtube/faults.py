@@ -1,0 +1,107 @@
+"""Faults on demand: which calls are to go wrong, how, and how often."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "status_500",
+    "status_503",
+    "burst_429",
+    "quota_403",
+    "quota_429",
+    "hang",
+    "reset",
+    "slow",
+    "truncated",
+    "html",
+    "missing_ids",
+    "key_invalid",
+    "api_disabled",
+    "key_blocked",
+]
+
+
+@dataclass
+class Fault:
+    """One thing that goes wrong.
+
+    It strikes calls of ``method`` (any when None: ``search.list``, ``videos.batchGetStats``, …) with ``key`` (any), ``times`` times (for
+    ever when None), each with ``probability``, drawn from ``seed``. ``ids`` are what ``missing_ids`` leaves out;
+    ``seconds`` is how long ``slow`` and ``hang`` take.
+    """
+
+    kind: Kind
+    method: str | None = None
+    times: int | None = None
+    probability: float = 1.0
+    ids: tuple[str, ...] = ()
+    key: str | None = None
+    seconds: float | None = None
+    seed: int = 0
+    hits: int = 0
+    _random: random.Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"{self.kind!r} is no fault: {', '.join(get_args(Kind))}")
+        self.ids = tuple(self.ids)
+        self._random = random.Random(self.seed)
+
+    def strikes(self, method: str, key: str | None) -> bool:
+        """Say whether this call is hit, and count it."""
+        if self.method not in (None, method) or self.key not in (None, key):
+            return False
+        if self.times is not None and self.hits >= self.times:
+            return False
+        if self.probability < 1.0 and self._random.random() >= self.probability:
+            return False
+        self.hits += 1
+        return True
+
+    def as_json(self) -> dict[str, Any]:
+        """The fault as it was asked for, with its ``hits``; the key stays out."""
+        return {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(self)
+            if entry.init and entry.name != "key" and getattr(self, entry.name) not in (None, ())
+        }
+
+
+class Faults:
+    """The faults in force; of several that strike the same call the first decides, beside what ``missing_ids`` leave out."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self.active = list(faults)
+
+    def add(self, kind: Kind, **details: Any) -> Fault:
+        """Put one more fault in force."""
+        fault = Fault(kind, **details)
+        self.active.append(fault)
+        return fault
+
+    def replace(self, specs: Iterable[Mapping[str, Any]]) -> None:
+        """Put these in force instead of all others.
+
+        Raises:
+            TypeError: a field is unknown.
+            ValueError: a kind is unknown.
+        """
+        self.active = [Fault(**spec) for spec in specs]
+
+    def clear(self) -> None:
+        """Let everything go well again."""
+        self.active = []
+
+    def strike(self, method: str, key: str | None) -> Fault | None:
+        """The fault that hits this call, if any."""
+        faults = (fault for fault in self.active if fault.kind != "missing_ids")
+        return next((fault for fault in faults if fault.strikes(method, key)), None)
+
+    def left_out(self, method: str, key: str | None) -> frozenset[str]:
+        """The ids that this call's answer must not have."""
+        faults = (fault for fault in self.active if fault.kind == "missing_ids" and fault.strikes(method, key))
+        return frozenset().union(*(fault.ids for fault in faults))
