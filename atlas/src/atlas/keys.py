@@ -55,7 +55,10 @@ class KeyRing:
             ConfigurationError: the settings hold no key.
         """
         keys = self._given_keys if self._given_keys is not None else shared_settings.api_keys
-        return tuple({key.fingerprint: key for key in reversed(keys)}.values())[::-1]
+        first: dict[str, ApiKey] = {}
+        for key in keys:
+            first.setdefault(key.fingerprint, key)
+        return tuple(first.values())
 
     @property
     def projects(self) -> tuple[str, ...]:
