@@ -28,7 +28,7 @@ NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 _TEMPLATE_LOCK = 0x9E3779B9  # an advisory lock: several workers of one run want the same template
 
 
-class NotATestDatabase(RuntimeError):
+class NotATestDatabaseError(RuntimeError):
     """The database does not prove that it may be destroyed."""
 
 
@@ -36,15 +36,15 @@ def require_test_database(conninfo: str) -> None:
     """Go on only when ``conninfo`` names a database that says, by name and by marker, that it is a test's.
 
     Raises:
-        NotATestDatabase: it does not.
+        NotATestDatabaseError: it does not.
     """
     name = str(conninfo_to_dict(conninfo).get("dbname", ""))
     if not name.startswith(PREFIX):
-        raise NotATestDatabase(f"{name!r} does not begin with {PREFIX}")
+        raise NotATestDatabaseError(f"{name!r} does not begin with {PREFIX}")
     with psycopg.connect(conninfo) as conn:
         row = conn.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{MARKER}"]).fetchone()
     if row is None or not row[0]:
-        raise NotATestDatabase(f"{name!r} has no table {MARKER}")
+        raise NotATestDatabaseError(f"{name!r} has no table {MARKER}")
 
 
 def template_of(server: EmbeddedServer) -> str:

@@ -1,4 +1,4 @@
-"""The pytest plugin of the proving ground: a real database and vault for each test, a clock that stands still."""
+"""The pytest plugin of the proving ground: a real database and vault for each test, a clock that stands."""
 
 from __future__ import annotations
 

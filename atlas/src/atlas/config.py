@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from pydantic import Field, PostgresDsn, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PostgresDsn, Secret, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from atlas.errors import ConfigurationError
 
@@ -36,42 +36,70 @@ class Settings(BaseSettings):
         env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
     )
 
-    ENV: Literal["dev", "test", "prod"] = Field("dev", description="prod refuses the embedded database and the local vault")
-    PLEIADES_HOME: Path = Field(Path("~/.pleiades"), description="where the embedded database and the local vault live")
+    ENV: Literal["dev", "test", "prod"] = Field(
+        default="dev", description="prod refuses the embedded database and the local vault"
+    )
+    PLEIADES_HOME: Path = Field(
+        default=Path("~/.pleiades"), description="where the embedded database and the local vault live"
+    )
 
-    DATABASE_URL: PostgresDsn | None = Field(None, description="PostgreSQL 15+ with pgvector; unset: an embedded server")
-    VAULT_PROVIDER: Literal["local"] = Field("local", description="where archived data goes")
-    LOCAL_VAULT_PATH: Path | None = Field(None, description="the local vault's folder; unset: PLEIADES_HOME/vault")
+    DATABASE_URL: Secret[PostgresDsn] | None = Field(
+        default=None,
+        description="PostgreSQL 15+ with pgvector, postgresql://user:password@host:5432/name; "
+        "unset: an embedded server",
+    )
+    PLEIADES_PG_BIN: Path | None = Field(
+        default=None, description="folder of PostgreSQL programs for the embedded server; unset: the wheel's"
+    )
+    VAULT_PROVIDER: Literal["local"] = Field(default="local", description="where archived data goes")
+    LOCAL_VAULT_PATH: Path | None = Field(
+        default=None, description="the local vault's folder; unset: PLEIADES_HOME/vault"
+    )
 
     YOUTUBE_API_KEY_POOL_JSON: SecretStr | None = Field(
-        None, description='a JSON list of API keys, or of {"key": …, "project": …}'
+        default=None, description='a JSON list of API keys, or of {"key": …, "project": …}'
     )
     YOUTUBE_API_ENDPOINT: str = Field(
-        "https://youtube.googleapis.com", description="root address of the YouTube Data API", pattern=r"^https?://"
+        default="https://youtube.googleapis.com",
+        description="root address of the YouTube Data API, http:// or https://",
+        pattern=r"^https?://",
     )
-    COMPLIANCE_MODE: bool = Field(True, description="use the first key only, as YouTube's terms ask")
-    HYDRA_ENABLED: bool = Field(True, description="move to another key when one is disabled")
+    COMPLIANCE_MODE: bool = Field(default=True, description="use the first key only, as YouTube's terms ask")
+    HYDRA_ENABLED: bool = Field(default=True, description="move to another key when one is disabled")
 
     # Daily defaults of a project: YouTube Data API, "Quota costs", as of November 2026.
-    QUOTA_SEARCH_PER_DAY: int = Field(100, ge=0, description="calls of search.list per project and Pacific day")
-    QUOTA_STATS_PER_DAY: int = Field(10_000, ge=0, description="calls of videos.batchGetStats per project and Pacific day")
-    QUOTA_GENERAL_PER_DAY: int = Field(10_000, ge=0, description="units for everything else per project and Pacific day")
+    QUOTA_SEARCH_PER_DAY: int = Field(default=100, ge=0, description="calls of search.list per project and Pacific day")
+    QUOTA_STATS_PER_DAY: int = Field(
+        default=10_000, ge=0, description="calls of videos.batchGetStats per project and Pacific day"
+    )
+    QUOTA_GENERAL_PER_DAY: int = Field(
+        default=10_000, ge=0, description="units for everything else per project and Pacific day"
+    )
 
     VIDEO_STAGES: tuple[Stage, ...] = Field(
-        (), description='stages a new video goes through, as a JSON list; a video stays hot until they end'
+        default=(),
+        description='stages a new video goes through, as a JSON list such as ["painter"]; '
+        "a video stays hot until they end",
     )
-    TRACKER_SCHEDULE: Literal["tiers"] = Field("tiers", description="how the Tracker decides when to look next")
-    JANITOR_ENABLED: bool = Field(True, description="false: the Janitor does nothing")
-    JANITOR_RETENTION_DAYS: int = Field(7, ge=1, description="days a sample or a video stays in SQL")
+    TRACKER_SCHEDULE: Literal["tiers"] = Field(default="tiers", description="how the Tracker decides when to look next")
+    JANITOR_ENABLED: bool = Field(default=True, description="false: the Janitor does nothing")
+    JANITOR_RETENTION_DAYS: int = Field(default=7, ge=1, description="days a sample or a video stays in SQL")
     JANITOR_SAFETY_CHECK: bool = Field(
-        True, description="delete a video only when its metadata was read back from the vault and its stages ended"
+        default=True,
+        description="delete a video only when its metadata was read back from the vault and its stages ended",
     )
-    JANITOR_SQL_BUDGET_MB: int = Field(512, ge=64, description="above this database size closed days are archived early")
+    JANITOR_SQL_BUDGET_MB: int = Field(
+        default=512, ge=64, description="megabytes; above this database size closed days are archived early"
+    )
 
-    DISCORD_WEBHOOK_ALERTS: SecretStr | None = Field(None, description="Discord webhook for alerts, and for what has no channel")
-    DISCORD_WEBHOOK_HUNT: SecretStr | None = Field(None, description="Discord webhook for discoveries")
-    DISCORD_WEBHOOK_SURVEILLANCE: SecretStr | None = Field(None, description="Discord webhook for tracked videos")
-    DISCORD_WEBHOOK_OPS: SecretStr | None = Field(None, description="Discord webhook for operations")
+    DISCORD_WEBHOOK_ALERTS: SecretStr | None = Field(
+        default=None, description="Discord webhook for alerts, and for what has no channel of its own"
+    )
+    DISCORD_WEBHOOK_HUNT: SecretStr | None = Field(default=None, description="Discord webhook for discoveries")
+    DISCORD_WEBHOOK_SURVEILLANCE: SecretStr | None = Field(
+        default=None, description="Discord webhook for tracked videos"
+    )
+    DISCORD_WEBHOOK_OPS: SecretStr | None = Field(default=None, description="Discord webhook for operations")
 
     @model_validator(mode="after")
     def _provider_requirements(self) -> Settings:
@@ -79,7 +107,10 @@ class Settings(BaseSettings):
         problems: list[str] = []
         if self.ENV == "prod":
             if self.DATABASE_URL is None:
-                problems.append("DATABASE_URL is not set: ENV=prod needs a PostgreSQL server, postgresql://user:password@host/name")
+                problems.append(
+                    "DATABASE_URL is not set: ENV=prod needs a PostgreSQL server, "
+                    "postgresql://user:password@host:5432/name"
+                )
             if self.VAULT_PROVIDER == "local":
                 problems.append("VAULT_PROVIDER is local: ENV=prod needs a vault that outlives this machine")
         try:
@@ -133,7 +164,9 @@ def parse_key_pool(pool: SecretStr | None) -> tuple[ApiKey, ...]:
     """
     if pool is None:
         return ()
-    problem = 'YOUTUBE_API_KEY_POOL_JSON must be a JSON list such as ["AIza…"] or [{"key": "AIza…", "project": "my-project"}]'
+    problem = (
+        'YOUTUBE_API_KEY_POOL_JSON must be a JSON list such as ["AIza…"] or [{"key": "AIza…", "project": "my-project"}]'
+    )
     try:
         entries = orjson.loads(pool.get_secret_value())
     except orjson.JSONDecodeError:
@@ -144,7 +177,10 @@ def parse_key_pool(pool: SecretStr | None) -> tuple[ApiKey, ...]:
 
 
 def _api_key(entry: Any, problem: str) -> ApiKey:
-    key, project = (entry.get("key"), entry.get("project", DEFAULT_PROJECT)) if isinstance(entry, dict) else (entry, DEFAULT_PROJECT)
+    key: Any = entry
+    project: Any = DEFAULT_PROJECT
+    if isinstance(entry, dict):
+        key, project = entry.get("key"), entry.get("project", DEFAULT_PROJECT)
     if not isinstance(key, str) or not key.strip():
         raise ConfigurationError(f"{problem} has no key")
     if not isinstance(project, str) or not project:
@@ -156,15 +192,28 @@ def get_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        ConfigurationError: something is missing or wrong; one line that names each variable.
+        ConfigurationError: something is wrong; one line that names each variable, never its value.
     """
     try:
         return Settings()
     except ValidationError as exc:
-        raise ConfigurationError("; ".join(_explain(error) for error in exc.errors(include_input=False))) from None
+        raise ConfigurationError("; ".join(map(_explain, exc.errors(include_input=False)))) from None
+    except SettingsError as exc:
+        # A list that is not JSON; pydantic's message quotes the field's name, never its value.
+        name = next((name for name in Settings.model_fields if f'"{name}"' in str(exc)), "a setting")
+        raise ConfigurationError(f"{name}: it is not valid JSON{_purpose(name)}") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f".env cannot be read ({type(exc).__name__})") from None
 
 
 def _explain(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}" if name else message
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    return f"{name}: {message[:1].lower()}{message[1:]}{_purpose(name)}"
+
+
+def _purpose(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    return f" ({field.description})" if field and field.description else ""

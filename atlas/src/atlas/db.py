@@ -3,83 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, LiteralString, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
-import psycopg
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
 from atlas.config import Settings
-from atlas.errors import DatabaseUnavailable
+from atlas.errors import ConfigurationError, DatabaseUnavailable
 
-STATEMENT_TIMEOUT_MS = 60_000
-LOCK_TIMEOUT_MS = 10_000
-MAX_CONNECTIONS = 20
-CONNECT_TIMEOUT_S = 10
+if TYPE_CHECKING:
+    from atlas._connection import Connection as Connection
+    from atlas._connection import Pool
 
-
-class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection whose rows are dictionaries; parameters are given by name."""
-
-    async def fetch(self, query: LiteralString, /, **params: Any) -> list[Any]:
-        """Run a statement and return all its rows."""
-        return await (await self.execute(query, params)).fetchall()
-
-    async def fetchrow(self, query: LiteralString, /, **params: Any) -> Any:
-        """Run a statement and return its first row, or None."""
-        return await (await self.execute(query, params)).fetchone()
-
-    async def fetchval(self, query: LiteralString, /, **params: Any) -> Any:
-        """Run a statement and return the first column of its first row, or None."""
-        row = await self.fetchrow(query, **params)
-        return None if row is None else next(iter(row.values()))
+# psycopg is imported by the first use of a database, not by ``import atlas``.
 
 
-Pool = AsyncConnectionPool[Connection]
+@dataclass
+class _OfLoop:
+    """What an event loop has: a pool, kept by a generator, and how many ``async with`` blocks use it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    keeper: AsyncGenerator[Pool, None] | None = None
+    pool: Pool | None = None
+    users: int = 0
 
 
 class DatabaseManager:
     """Connections to the database of the settings, or to ``conninfo``.
 
-    A pool belongs to the event loop that opened it: in another loop it could neither grow nor heal. ``async with db:``
-    closes this loop's pool when the outermost block ends.
+    A pool belongs to the event loop that opened it: in another loop it could neither grow nor heal. ``close``,
+    the end of the outermost ``async with db:`` or the end of the loop closes it.
     """
 
     def __init__(self, conninfo: str | None = None, *, settings: Settings | None = None) -> None:
         self._conninfo = conninfo
         self._settings = settings
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
-        self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
 
     @property
     def conninfo(self) -> str:
-        """Where the database is; starts the embedded server when no ``DATABASE_URL`` is set.
+        """Where the database is; without a ``DATABASE_URL`` the embedded server, started unless it runs.
 
         Raises:
             ConfigurationError: the settings are wrong, or the embedded server cannot be had here.
             DatabaseUnavailable: the embedded server does not start.
         """
-        if self._conninfo is None:
-            self._conninfo = _conninfo_of(self._settings)
-        return self._conninfo
+        return self._conninfo or _conninfo_of(self._of_settings)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Is it the embedded server, which is ours to provision?"""
+        return self._conninfo is None and self._of_settings.DATABASE_URL is None
 
     @asynccontextmanager
     async def get_connection(self) -> AsyncIterator[Connection]:
         """Lend a connection; the block is one transaction, rolled back when it raises.
 
         Raises:
+            ConfigurationError: the settings are wrong.
             DatabaseUnavailable: no connection could be had, or it broke.
         """
         pool = await self._pool()
+        from psycopg import Error
+
+        from atlas._connection import is_connection_failure
+
+        conn: Connection | None = None
         try:
             async with pool.connection() as conn:
                 yield conn
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as exc:
-            if isinstance(exc, psycopg.OperationalError) and not _is_connection_failure(exc):
+        except Error as exc:
+            if not is_connection_failure(exc, conn):
                 raise
             raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
 
@@ -92,72 +88,99 @@ class DatabaseManager:
             return False
 
     async def close(self) -> None:
-        """Close this event loop's pool."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
+        """Close this event loop's pool; the next use opens another."""
+        mine = self._loops.get(asyncio.get_running_loop())
+        if mine is None:
+            return
+        async with mine.lock:
+            keeper, pool, mine.keeper, mine.pool = mine.keeper, mine.pool, None, None
+        if pool is not None and keeper is not None:
             await pool.close()
+            await keeper.aclose()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._users[loop] = self._users.get(loop, 0) + 1
+        self._mine().users += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self._users[loop] -= 1
-        if not self._users[loop]:
+        mine = self._mine()
+        mine.users -= 1
+        if not mine.users:
             await self.close()
 
+    def _mine(self) -> _OfLoop:
+        return self._loops.setdefault(asyncio.get_running_loop(), _OfLoop())
+
     async def _pool(self) -> Pool:
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            conninfo = self._conninfo or await asyncio.to_thread(lambda: self.conninfo)
-            # No await between look and set: two tasks of one loop never open two pools.
-            if loop not in self._pools:
-                self._pools[loop] = _new_pool(conninfo)
-                await self._pools[loop].open()
-        return self._pools[loop]
+        mine = self._mine()
+        if mine.pool is not None:
+            return mine.pool
+        async with mine.lock:
+            if mine.pool is None:
+                mine.keeper = self._keep()
+                mine.pool = await anext(mine.keeper)
+            return mine.pool
+
+    async def _keep(self) -> AsyncGenerator[Pool, None]:
+        """Open a pool and keep it until the generator is closed; a loop closes its generators when it ends."""
+        from atlas import _connection
+
+        # A pool only says, after its time-out, that it has no connection. The first one shall say why.
+        if problem := await _connection.probe(await self._where()):
+            raise DatabaseUnavailable(f"the database does not answer: {problem}")
+        pool = _connection.new_pool(self._where)
+        await pool.open()
+        try:
+            yield pool
+        finally:
+            if not pool.closed:
+                # The loop ends, and has cancelled the pool's workers: close what they would have closed.
+                await pool.drain()
+                with suppress(asyncio.CancelledError):
+                    await pool.close()
+
+    async def _where(self) -> str:
+        if self._conninfo is not None:
+            return self._conninfo
+        return await asyncio.to_thread(_conninfo_of, self._of_settings)
+
+    @property
+    def _of_settings(self) -> Settings:
+        if self._settings is not None:
+            return self._settings
+        from atlas import settings  # the shared settings are bound after this module
+
+        return settings
 
 
-def _new_pool(conninfo: str) -> Pool:
-    options = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
-    return cast(
-        "Pool",
-        AsyncConnectionPool(
-            conninfo,
-            connection_class=Connection,
-            kwargs={
-                "row_factory": dict_row,
-                "options": options,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "pleiades",
-            },
-            min_size=0,
-            max_size=MAX_CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_S,
-            check=AsyncConnectionPool.check_connection,
-            open=False,
-            name="atlas",
-        ),
-    )
+def _conninfo_of(settings: Settings) -> str:
+    if settings.DATABASE_URL is None:
+        from atlas.embedded import EmbeddedServer  # psutil and the wheel are an extra
+
+        return EmbeddedServer.shared(settings.home, binaries=settings.PLEIADES_PG_BIN).conninfo
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    conninfo = str(settings.DATABASE_URL.get_secret_value())
+    try:
+        conninfo_to_dict(conninfo)
+    except ProgrammingError:
+        # libpq's own words may repeat the password.
+        raise ConfigurationError(
+            "DATABASE_URL is not an address that libpq understands: give "
+            "postgresql://user:password@host:5432/name, special characters of the password percent-encoded"
+        ) from None
+    return conninfo
 
 
-def _conninfo_of(settings: Settings | None) -> str:
-    if settings is None:
-        from atlas import settings  # noqa: PLC0415 - the shared settings are bound after this module
-    if settings.DATABASE_URL is not None:
-        return str(settings.DATABASE_URL)
-    from atlas.embedded import EmbeddedServer  # noqa: PLC0415 - psutil and the wheel are an extra
+def __getattr__(name: str) -> Any:
+    if name == "Connection":
+        from atlas._connection import Connection
 
-    return EmbeddedServer.shared(settings.home).conninfo
-
-
-def _is_connection_failure(error: psycopg.OperationalError) -> bool:
-    """Tell a broken or refused connection (no SQLSTATE, class 08, 57P) from an operational error of a statement."""
-    state = error.sqlstate
-    return state is None or state.startswith(("08", "57P")) or state in {"53300"}
+        return Connection
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 db = DatabaseManager()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from atlas import clock, sql
-from atlas.db import Connection
+
+if TYPE_CHECKING:
+    from atlas.db import Connection  # psycopg is not worth an import of atlas
 
 SQL = sql.load("atlas", "events.sql")
 

@@ -1,0 +1,95 @@
+"""What a connection to PostgreSQL is here, and how a pool is made; imported when one is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+STATEMENT_TIMEOUT_MS = 60_000
+LOCK_TIMEOUT_MS = 10_000
+MAX_CONNECTIONS = 20
+CONNECT_TIMEOUT_S = 10
+OPTIONS = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection whose rows are dictionaries; parameters are given by name."""
+
+    async def fetch(self, query: LiteralString, /, **params: Any) -> list[Any]:
+        """Run a statement and return all its rows."""
+        return await (await self.execute(query, params)).fetchall()
+
+    async def fetchrow(self, query: LiteralString, /, **params: Any) -> Any:
+        """Run a statement and return its first row, or None."""
+        return await (await self.execute(query, params)).fetchone()
+
+    async def fetchval(self, query: LiteralString, /, **params: Any) -> Any:
+        """Run a statement and return the first column of its first row, or None."""
+        row = await self.fetchrow(query, **params)
+        return None if row is None else next(iter(row.values()))
+
+
+Pool = AsyncConnectionPool[Connection]
+
+
+def new_pool(where: Callable[[], Awaitable[str]]) -> Pool:
+    """Make a pool, not open yet, that asks ``where`` the database is for every new connection."""
+
+    async def arguments() -> dict[str, Any]:
+        return _arguments(await where())
+
+    return AsyncConnectionPool(
+        where,
+        connection_class=Connection,
+        kwargs=arguments,
+        min_size=0,
+        max_size=MAX_CONNECTIONS,
+        timeout=CONNECT_TIMEOUT_S,
+        check=_check,
+        open=False,
+        name="atlas",
+    )
+
+
+async def _check(conn: Connection) -> None:
+    await Pool.check_connection(conn)
+
+
+async def probe(conninfo: str) -> str | None:
+    """Try to connect; return why that failed, in the server's or libpq's own words, or None."""
+    try:
+        conn = await Connection.connect(conninfo, **_arguments(conninfo))
+    except psycopg.OperationalError as exc:
+        words = str(exc).strip().splitlines() or [type(exc).__name__]
+        return words[0].strip().removeprefix("connection failed: ")
+    await conn.close()
+    return None
+
+
+def is_connection_failure(error: psycopg.Error, conn: Connection | None) -> bool:
+    """Tell a connection that broke or could not be had from an error of a statement."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if isinstance(error, psycopg.InterfaceError):
+        return conn is not None and conn.closed
+    # Class 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
+    state = error.sqlstate
+    return isinstance(error, psycopg.OperationalError) and (
+        state is None or state.startswith(("08", "57P")) or state == "53300"
+    )
+
+
+def _arguments(conninfo: str) -> dict[str, Any]:
+    # Options of the address come first, for a proxy may need them; ours are about what we promise.
+    theirs = conninfo_to_dict(conninfo).get("options")
+    return {
+        "row_factory": dict_row,
+        "options": f"{theirs} {OPTIONS}" if theirs else OPTIONS,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "pleiades",
+    }
