@@ -136,9 +136,7 @@ def test_levels_are_colours_and_channels_have_their_fixed_names() -> None:
     }  # fmt: skip
 
 
-async def test_an_alert_arrives_in_its_channel_as_an_embed(
-    notifier: DiscordNotifier, discord: Discord
-) -> None:
+async def test_an_alert_arrives_in_its_channel_as_an_embed(notifier: DiscordNotifier, discord: Discord) -> None:
     sent = await notifier.send(
         "Rising",
         "12,000 views an hour",
@@ -179,9 +177,7 @@ async def test_an_alert_wakes_nobody_by_mention(notifier: DiscordNotifier, disco
     assert discord.received[0][1]["allowed_mentions"] == {"parse": []}
 
 
-async def test_a_channel_without_a_webhook_falls_back_to_alerts(
-    notifier: DiscordNotifier, discord: Discord
-) -> None:
+async def test_a_channel_without_a_webhook_falls_back_to_alerts(notifier: DiscordNotifier, discord: Discord) -> None:
     assert await notifier.send("Found 12", channel=AlertChannel.HUNT)
 
     assert discord.channels == ["alerts"]
@@ -215,9 +211,7 @@ async def test_without_any_webhook_an_alert_is_logged(caplog: pytest.LogCaptureF
 async def test_a_short_wait_that_discord_asks_for_is_granted_once(
     notifier: DiscordNotifier, discord: Discord, naps: Naps
 ) -> None:
-    discord.plan(
-        "ops", too_fast({"message": "You are being rate limited.", "retry_after": 0.75, "global": False})
-    )
+    discord.plan("ops", too_fast({"message": "You are being rate limited.", "retry_after": 0.75, "global": False}))
 
     assert await notifier.send("Key rejected", channel=AlertChannel.OPS)
 
@@ -225,9 +219,7 @@ async def test_a_short_wait_that_discord_asks_for_is_granted_once(
     assert discord.channels == ["ops", "ops"]
 
 
-async def test_a_second_429_is_not_waited_for(
-    notifier: DiscordNotifier, discord: Discord, naps: Naps
-) -> None:
+async def test_a_second_429_is_not_waited_for(notifier: DiscordNotifier, discord: Discord, naps: Naps) -> None:
     discord.plan("ops", *(too_fast({"retry_after": 0.75, "global": False}) for _ in range(2)))
 
     assert await notifier.send("Key rejected", channel=AlertChannel.OPS)
@@ -241,9 +233,7 @@ async def test_a_second_429_is_not_waited_for(
     [
         pytest.param(too_fast({"retry_after": 64.57, "global": False}), id="in the body"),
         pytest.param(too_fast({"message": "no"}, **{"Retry-After": "65"}), id="in the header"),
-        pytest.param(
-            web.Response(status=429, body=b"<html>", headers={"Retry-After": "65"}), id="of no JSON"
-        ),
+        pytest.param(web.Response(status=429, body=b"<html>", headers={"Retry-After": "65"}), id="of no JSON"),
     ],
 )
 async def test_a_long_wait_is_not_waited_but_kept_to(
@@ -275,12 +265,8 @@ async def test_a_ban_that_names_no_time_leaves_the_webhook_in_peace(
     assert discord.channels == ["alerts", "alerts"]
 
 
-@pytest.mark.parametrize(
-    "wish", ["soon", None, [], {"seconds": 1}, "nan", "inf", 1e300], ids=lambda wish: f"{wish!r}"
-)
-async def test_a_429_that_makes_no_sense_is_no_harm(
-    notifier: DiscordNotifier, discord: Discord, wish: object
-) -> None:
+@pytest.mark.parametrize("wish", ["soon", None, [], {"seconds": 1}, "nan", "inf", 1e300], ids=lambda wish: f"{wish!r}")
+async def test_a_429_that_makes_no_sense_is_no_harm(notifier: DiscordNotifier, discord: Discord, wish: object) -> None:
     discord.plan("alerts", too_fast({"retry_after": wish}))
 
     assert not await notifier.send("first")
@@ -301,18 +287,14 @@ async def test_the_same_alert_is_not_sent_twice_within_its_window(
     assert len(discord.received) == 2
 
 
-async def test_an_alert_said_by_many_at_once_is_sent_once(
-    notifier: DiscordNotifier, discord: Discord
-) -> None:
+async def test_an_alert_said_by_many_at_once_is_sent_once(notifier: DiscordNotifier, discord: Discord) -> None:
     sent = await asyncio.gather(*(notifier.send("Quota", "spent") for _ in range(10)))
 
     assert sum(sent) == 1
     assert len(discord.received) == 1
 
 
-async def test_alerts_that_differ_in_anything_are_all_sent(
-    notifier: DiscordNotifier, discord: Discord
-) -> None:
+async def test_alerts_that_differ_in_anything_are_all_sent(notifier: DiscordNotifier, discord: Discord) -> None:
     await notifier.send("Rising", fields={"video": "a"})
     await notifier.send("Rising", fields={"video": "b"})
     await notifier.send("Rising", fields={"video": "b"}, level=AlertLevel.SUCCESS)
@@ -321,9 +303,7 @@ async def test_alerts_that_differ_in_anything_are_all_sent(
     assert len(discord.received) == 4
 
 
-async def test_an_alert_that_was_not_delivered_may_be_sent_again(
-    notifier: DiscordNotifier, discord: Discord
-) -> None:
+async def test_an_alert_that_was_not_delivered_may_be_sent_again(notifier: DiscordNotifier, discord: Discord) -> None:
     discord.plan("alerts", web.Response(status=500))
 
     assert not await notifier.send("Quota", "spent")
@@ -426,9 +406,7 @@ def test_whatever_is_said_fits_into_an_embed(
     assert len(alert.fields) <= 25
     assert all(1 <= len(name) <= 256 and 1 <= len(value) <= 1024 for name, value in alert.fields)
     assert all(name.strip() and value.strip() for name, value in alert.fields)
-    spoken = (
-        len(alert.title) + len(alert.description) + sum(len(name + value) for name, value in alert.fields)
-    )
+    spoken = len(alert.title) + len(alert.description) + sum(len(name + value) for name, value in alert.fields)
     assert spoken <= 6000
     assert orjson.loads(alert.body)["embeds"][0]["title"] == alert.title
 

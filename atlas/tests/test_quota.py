@@ -18,35 +18,17 @@ def utc(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("now", "day", "reset"),
     [
-        pytest.param(
-            "2026-11-10 12:00", date(2026, 11, 10), "2026-11-11 08:00", id="winter: eight hours behind"
-        ),
-        pytest.param(
-            "2026-07-10 12:00", date(2026, 7, 10), "2026-07-11 07:00", id="summer: seven hours behind"
-        ),
-        pytest.param(
-            "2026-11-10 07:59:59", date(2026, 11, 9), "2026-11-10 08:00", id="the last second of a day"
-        ),
-        pytest.param(
-            "2026-11-10 08:00", date(2026, 11, 10), "2026-11-11 08:00", id="midnight begins the new day"
-        ),
-        pytest.param(
-            "2027-01-01 07:59:59", date(2026, 12, 31), "2027-01-01 08:00", id="the last second of a year"
-        ),
+        pytest.param("2026-11-10 12:00", date(2026, 11, 10), "2026-11-11 08:00", id="winter: eight hours behind"),
+        pytest.param("2026-07-10 12:00", date(2026, 7, 10), "2026-07-11 07:00", id="summer: seven hours behind"),
+        pytest.param("2026-11-10 07:59:59", date(2026, 11, 9), "2026-11-10 08:00", id="the last second of a day"),
+        pytest.param("2026-11-10 08:00", date(2026, 11, 10), "2026-11-11 08:00", id="midnight begins the new day"),
+        pytest.param("2027-01-01 07:59:59", date(2026, 12, 31), "2027-01-01 08:00", id="the last second of a year"),
         pytest.param("2027-01-01 08:00", date(2027, 1, 1), "2027-01-02 08:00", id="the first of a year"),
         pytest.param("2028-02-29 12:00", date(2028, 2, 29), "2028-03-01 08:00", id="a leap day"),
-        pytest.param(
-            "2026-03-08 08:00", date(2026, 3, 8), "2026-03-09 07:00", id="spring: a day of 23 hours"
-        ),
-        pytest.param(
-            "2026-11-01 07:00", date(2026, 11, 1), "2026-11-02 08:00", id="autumn: a day of 25 hours"
-        ),
-        pytest.param(
-            "2026-11-01 08:30", date(2026, 11, 1), "2026-11-02 08:00", id="the hour that comes twice, first"
-        ),
-        pytest.param(
-            "2026-11-01 09:30", date(2026, 11, 1), "2026-11-02 08:00", id="the hour that comes twice, again"
-        ),
+        pytest.param("2026-03-08 08:00", date(2026, 3, 8), "2026-03-09 07:00", id="spring: a day of 23 hours"),
+        pytest.param("2026-11-01 07:00", date(2026, 11, 1), "2026-11-02 08:00", id="autumn: a day of 25 hours"),
+        pytest.param("2026-11-01 08:30", date(2026, 11, 1), "2026-11-02 08:00", id="the hour that comes twice, first"),
+        pytest.param("2026-11-01 09:30", date(2026, 11, 1), "2026-11-02 08:00", id="the hour that comes twice, again"),
     ],
 )
 def test_the_quota_day_is_the_pacific_day(now: str, day: date, reset: str) -> None:

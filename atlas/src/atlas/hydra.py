@@ -63,9 +63,7 @@ class SingleKey:
         self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
     ) -> T:
         """Await ``make_request(key)``, and again where that heals; nothing is counted."""
-        return await retry_async(
-            lambda: make_request(self._key.get_secret_value()), when=_heals, sleep=self._sleep
-        )
+        return await retry_async(lambda: make_request(self._key.get_secret_value()), when=_heals, sleep=self._sleep)
 
 
 class HydraExecutor:
@@ -118,9 +116,7 @@ class HydraExecutor:
             except KeyRejected as error:
                 await self._disable(key, error)
 
-    async def _attempt(
-        self, make_request: Callable[[str], Awaitable[T]], key: ApiKey, bucket: Bucket, cost: int
-    ) -> T:
+    async def _attempt(self, make_request: Callable[[str], Awaitable[T]], key: ApiKey, bucket: Bucket, cost: int) -> T:
         now = clock.now()
         await self._ledger.reserve(key.project, bucket, cost, now=now)
         try:

@@ -107,9 +107,9 @@ class DiscordNotifier:
         self._sleep = sleep
         self._delivered: dict[Alert, datetime] = {}
         self._blocked: dict[str, datetime] = {}
-        self._sessions: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]
-        ] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]] = (
+            WeakKeyDictionary()
+        )
 
     async def send(
         self,

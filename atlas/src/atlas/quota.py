@@ -76,9 +76,7 @@ class QuotaLedger:
             return self._given_limits
         return cast("Mapping[Bucket, int]", shared_settings.daily_quota)
 
-    async def reserve(
-        self, project: str, bucket: Bucket, units: int = 1, *, now: datetime | None = None
-    ) -> None:
+    async def reserve(self, project: str, bucket: Bucket, units: int = 1, *, now: datetime | None = None) -> None:
         """Count ``units`` that are about to be used.
 
         Raises:

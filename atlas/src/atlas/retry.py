@@ -60,9 +60,7 @@ async def retry_async(
     return await retrying(attempt)
 
 
-_backoff = wait_exponential_jitter(
-    initial=FIRST_WAIT.total_seconds(), max=LONGEST_WAIT.total_seconds(), jitter=1
-)
+_backoff = wait_exponential_jitter(initial=FIRST_WAIT.total_seconds(), max=LONGEST_WAIT.total_seconds(), jitter=1)
 
 
 def _wait(state: RetryCallState) -> float:
