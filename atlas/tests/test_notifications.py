@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -134,6 +136,17 @@ def test_levels_are_colours_and_channels_have_their_fixed_names() -> None:
     assert {channel.name: channel.value for channel in AlertChannel} == {
         "ALERTS": "alerts", "HUNT": "hunt", "SURVEILLANCE": "watch", "OPS": "ops",
     }  # fmt: skip
+
+
+def test_the_notifier_keeps_its_name_beside_its_module_and_loads_no_http_client_before_use() -> None:
+    program = (
+        "import sys, atlas.notifier, atlas.hydra; from atlas import notifier; "
+        "print(type(notifier).__name__, 'aiohttp' in sys.modules)"
+    )
+
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+
+    assert told.stdout.split() == ["DiscordNotifier", "False"]
 
 
 async def test_an_alert_arrives_in_its_channel_as_an_embed(notifier: DiscordNotifier, discord: Discord) -> None:
