@@ -46,8 +46,21 @@ async def retry_async(
     and never less than the server's own ``retry_after``.
     """
 
+    # The first attempt goes without tenacity, whose bookkeeping leaves a reference cycle round every result: most
+    # calls succeed, and fifty videos would wait for the garbage collector each time.
+    try:
+        return await call()
+    except Exception as error:
+        if not when(error):
+            raise
+        failed: Exception | None = error
+
     # tenacity awaits only what it recognises as a coroutine function, which a lambda or an object is not.
     async def attempt() -> T:
+        nonlocal failed
+        if failed is not None:
+            first, failed = failed, None
+            raise first
         return await call()
 
     retrying = AsyncRetrying(

@@ -130,9 +130,7 @@ class YouTube:
         except ValueError:
             host = None
         if not host or not root.startswith(("https://", "http://")):
-            raise ConfigurationError(
-                f"YOUTUBE_API_ENDPOINT must be an address such as https://host, not {root!r}"
-            )
+            raise ConfigurationError(f"YOUTUBE_API_ENDPOINT must be an address such as https://host, not {root!r}")
         self._executor = executor
         self._api = f"{root}/youtube/v3/"
         self._feeds = FEEDS if host.endswith(".googleapis.com") else root
@@ -231,9 +229,7 @@ class YouTube:
             fields=f"items({_video_fields(parts, description=description)})",
         )
 
-    async def batch_stats(
-        self, ids: Iterable[str], *, parts: Sequence[StatsPart] = ("statistics",)
-    ) -> BatchStats:
+    async def batch_stats(self, ids: Iterable[str], *, parts: Sequence[StatsPart] = ("statistics",)) -> BatchStats:
         """Read the counts of up to 50 videos, one call of the stats bucket; each id is accounted for."""
         asked = _ids(ids)
         if not asked:
@@ -260,9 +256,7 @@ class YouTube:
             fields=_CHANNEL_FIELDS,
         )
 
-    async def uploads(
-        self, channel_id: str, page_token: str | None = None, *, max_results: int = PAGE
-    ) -> UploadsPage:
+    async def uploads(self, channel_id: str, page_token: str | None = None, *, max_results: int = PAGE) -> UploadsPage:
         """Read a page of a channel's uploads, newest first, one general unit.
 
         Raises:
@@ -279,9 +273,7 @@ class YouTube:
             fields=_UPLOADS_FIELDS,
         )
 
-    async def most_popular(
-        self, region: str, category: str | None = None, page_token: str | None = None
-    ) -> VideoPage:
+    async def most_popular(self, region: str, category: str | None = None, page_token: str | None = None) -> VideoPage:
         """Read a page of a region's chart, one general unit; the chart covers music, films and games only."""
         return await self._call(
             VIDEOS,
@@ -312,9 +304,7 @@ class YouTube:
 
     async def _call(self, call: Call, read: Callable[[Any], T], **parameters: str | None) -> T:
         """Have the executor make ``call``; what ``read`` cannot read is worth another attempt, too."""
-        query = urlencode(
-            {name: value for name, value in parameters.items() if value is not None}, safe=",:/()"
-        )
+        query = urlencode({name: value for name, value in parameters.items() if value is not None}, safe=",:/()")
         address = f"{self._api}{call.path}?{query}"
 
         async def attempt(key: str) -> T:

@@ -83,9 +83,7 @@ def classify(status: int, body: bytes, headers: Mapping[str, str] | None = None)
         return _not_json(status, body, headers)
     told = _Told.of(document)
     if told is None:
-        return ApiUnavailable(
-            "unexpectedAnswer", status=status, message="JSON, but neither an answer nor an error"
-        )
+        return ApiUnavailable("unexpectedAnswer", status=status, message="JSON, but neither an answer nor an error")
     return _from_body(told, told.code or status, headers)
 
 
@@ -108,9 +106,7 @@ class _Told:
     def of(cls, document: Any) -> _Told | None:
         """Read a body; None when it is no error body."""
         if isinstance(document, list):  # some front ends wrap the error in a list
-            document = next(
-                (entry for entry in document if isinstance(entry, dict) and "error" in entry), None
-            )
+            document = next((entry for entry in document if isinstance(entry, dict) and "error" in entry), None)
         if not isinstance(document, dict) or "error" not in document:
             return None
         error = document["error"]

@@ -2,20 +2,22 @@
 
 ``None`` is "not in the answer": hidden by the owner, not asked for (``parts``), or not a value of its kind.
 It is never zero. Times are UTC. Counts are whole numbers from 0 to 2^63 - 1, as in ``bigint``.
+
+What an answer holds fifty of is a named tuple: a frozen dataclass of this width takes seven times as long to make,
+which is a third of reading an answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 VideoPart = Literal["snippet", "contentDetails", "statistics", "status", "topicDetails"]
 StatsPart = Literal["snippet", "contentDetails", "statistics"]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchHit:
+class SearchHit(NamedTuple):
     """A video that a search found; ``title`` is plain text, though the wire has it HTML-escaped."""
 
     video_id: str
@@ -35,8 +37,7 @@ class SearchPage:
     total_results: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(NamedTuple):
     """A video as ``videos.list`` tells it; what belongs to a part that was not asked for is None or empty."""
 
     id: str
@@ -73,8 +74,7 @@ class VideoPage:
     total_results: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """A reading of one video by ``videos.batchGetStats``; times only with their parts."""
 
     views: int | None
@@ -97,8 +97,7 @@ class BatchStats:
     unaccounted: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(NamedTuple):
     """A channel as ``channels.list`` tells it; ``subscribers`` is None when the owner hides them."""
 
     id: str
@@ -113,8 +112,7 @@ class Channel:
     wiki_topics: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """An entry of an uploads playlist; ``published_at`` is None for a video that is private or deleted."""
 
     video_id: str
@@ -141,8 +139,7 @@ class UploadsPage:
     total_results: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEntry:
+class FeedEntry(NamedTuple):
     """A video in a channel's RSS feed; its counts are minutes to hours old."""
 
     video_id: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from html import unescape
 from typing import Any, Final
 
@@ -29,9 +30,10 @@ Json = dict[str, Any]
 
 _NOTHING: Final[Json] = {}
 _BIGGEST = 2**63 - 1
-_ISO_DURATION = re.compile(
-    r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII
-)
+_SAFE_DIGITS, _UINT64_DIGITS = 19, 20
+_LONGEST_DURATION = 40
+_COUNTS = ("viewCount", "likeCount", "commentCount")
+_ISO_DURATION = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
 _PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 # Exactly what YouTube escapes: html.unescape alone would spoil "&copy" in a title that came unescaped.
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#39|#x27);")
@@ -60,14 +62,13 @@ def batch_stats(answer: Any, asked: Iterable[str]) -> BatchStats:
     failed: dict[str, str] = {}
     for item in _items(answer):
         id_ = item.get("id")
-        if not isinstance(id_, str) or id_ not in missing:
-            continue
-        missing.discard(id_)
-        reading = _stats(item)
-        if isinstance(reading, Stats):
-            returned[id_] = reading
-        else:
-            failed[id_] = reading
+        if type(id_) is str and id_ in missing:
+            missing.discard(id_)
+            reading = _stats(item)
+            if isinstance(reading, Stats):
+                returned[id_] = reading
+            else:
+                failed[id_] = reading
     return BatchStats(returned, failed, frozenset(missing))
 
 
@@ -84,14 +85,11 @@ def uploads_page(answer: Any) -> UploadsPage:
 
 def count(value: Any) -> int | None:
     """Read a count, which is a string on the wire; None for what is absent or no count."""
-    if type(value) is str:
-        # 20 digits hold every uint64, and keep int() from long work on a hostile string.
-        if not (value.isdigit() and value.isascii() and len(value) <= 20):
-            return None
-        value = int(value)
-    elif type(value) is not int:
-        return None
-    return value if 0 <= value <= _BIGGEST else None
+    if type(value) is str and value.isdigit() and value.isascii():
+        if len(value) < _SAFE_DIGITS:
+            return int(value)
+        value = int(value) if len(value) <= _UINT64_DIGITS else None  # int() is slow on a hostile length
+    return value if type(value) is int and 0 <= value <= _BIGGEST else None
 
 
 def instant(value: Any) -> datetime | None:
@@ -110,8 +108,11 @@ def instant(value: Any) -> datetime | None:
 
 def duration(value: Any) -> timedelta | None:
     """Read an ISO 8601 or protobuf duration; None for nought, the length of what is live or yet to come."""
-    if type(value) is not str:
-        return None
+    return _duration(value) if type(value) is str and len(value) <= _LONGEST_DURATION else None
+
+
+@lru_cache(maxsize=8192)  # the lengths of videos repeat
+def _duration(value: str) -> timedelta | None:
     try:
         if match := _ISO_DURATION.fullmatch(value):
             weeks, days, hours, minutes, seconds = match.groups("0")
@@ -185,18 +186,16 @@ def _video(item: Json, id_: str) -> Video:
 def _stats(item: Json) -> Stats | str:
     """Read one item of a batch, or say why it is no reading."""
     statistics = item.get("statistics")
-    if not isinstance(statistics, dict):
-        error = item.get("error")
-        told = _part(item, "error").get("reason") or _part(item, "error").get("message") or error
-        return _text(told) or "no statistics"
-    counts: list[int | None] = []
-    for name in ("viewCount", "likeCount", "commentCount"):
-        value = statistics.get(name)
-        number = count(value)
-        if number is None and value is not None:
-            return f"{name} is no count"
-        counts.append(number)
-    views, likes, comments = counts
+    if type(statistics) is not dict:
+        told = _part(item, "error")
+        return _text(told.get("reason")) or _text(told.get("message")) or "no statistics"
+    views = count(statistics.get("viewCount"))
+    likes = count(statistics.get("likeCount"))
+    comments = count(statistics.get("commentCount"))
+    if views is None or likes is None or comments is None:  # hidden is fine, garbage is not
+        for name in _COUNTS:
+            if (value := statistics.get(name)) is not None and count(value) is None:
+                return f"{name} is no count"
     published = instant(_part(item, "snippet").get("publishTime"))
     return Stats(views, likes, comments, published, duration(_part(item, "contentDetails").get("duration")))
 
@@ -242,6 +241,4 @@ def _text(value: Any) -> str | None:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
-        return ()
-    return tuple(text for text in value if type(text) is str and text)
+    return tuple([text for text in value if type(text) is str and text]) if type(value) is list else ()
