@@ -124,8 +124,9 @@ class HydraExecutor:
         except QuotaRefused:
             await self._ledger.refused(key.project, bucket, cost, now=now)
             raise
-        except ApiUnavailable as error:
-            if not error.sent:
+        except (KeyRejected, ApiUnavailable) as error:
+            # A rejected key is turned away before any project is charged.
+            if isinstance(error, KeyRejected) or not error.sent:
                 await self._ledger.refund(key.project, bucket, cost, now=now)
             raise
 

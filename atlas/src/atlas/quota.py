@@ -92,7 +92,7 @@ class QuotaLedger:
             raise QuotaExhausted(bucket, reset_at(now))
 
     async def refund(self, project: str, bucket: Bucket, units: int, *, now: datetime | None = None) -> None:
-        """Take back reserved ``units`` of a call that provably never left this machine."""
+        """Take back reserved ``units`` of a call that the server cannot have counted."""
         now = now or clock.now()
         async with self._db.get_connection() as conn:
             await conn.execute(

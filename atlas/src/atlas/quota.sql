@@ -11,7 +11,7 @@ SELECT %(project)s, %(bucket)s, %(day)s, %(units)s
 RETURNING used;
 
 -- name: refund
--- Take back units of calls that never reached the server.
+-- Take back units of calls that the server cannot have counted.
 UPDATE quota_usage
    SET used = greatest(used - %(units)s, 0)
  WHERE project = %(project)s

@@ -271,6 +271,7 @@ async def test_a_rejected_key_is_disabled_for_everybody_and_the_next_one_serves(
     assert await stage.hydra(A1, B1, agent="tracker").execute_async(stage.google) == "answer"
 
     assert stage.google.called == ["a1", "b1", "b1"]
+    assert await stage.used() == {"b": 2}
     assert [state.disabled_because for state in await stage.ring().states() if not state.live] == ["API_KEY_INVALID"]
     (alert,) = stage.ops.alerts
     assert f"atlas quota enable {A1.fingerprint}" in alert
