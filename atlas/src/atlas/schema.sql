@@ -86,7 +86,7 @@ CREATE INDEX videos_category ON videos (category_id, published_at);
 -- Videos published in a window.
 CREATE INDEX videos_published ON videos (published_at);
 -- fetch_expired_videos: the hot queue's oldest, for the Janitor.
-CREATE INDEX videos_discovered ON videos (discovered_at);
+CREATE INDEX videos_discovered ON videos (discovered_at, id);
 -- The foreign key's own look-ups, and a channel's videos.
 CREATE INDEX videos_channel ON videos (channel_id);
 
@@ -170,8 +170,10 @@ CREATE TABLE search_queue (
     last_mentioned_at  timestamptz NOT NULL
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
 
--- fetch_hunter_batch: the due terms, oldest first.
-CREATE INDEX search_queue_due ON search_queue (next_search_at) WHERE status = 'ACTIVE';
+-- fetch_hunter_batch: pinned terms first, then by waiting time, a point of priority counting as a day.
+CREATE INDEX search_queue_due ON search_queue (
+    pinned DESC, (next_search_at - timestamptz '2000-01-01 00:00+00' - priority * interval '24 hours')
+) WHERE status = 'ACTIVE';
 
 ------------------------------------------------------------------------------------------------------------------------
 -- What a frame looks like.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Any, LiteralString, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, Protocol
 
-from atlas.db import Connection
 from atlas.errors import LeaseLost
+
+if TYPE_CHECKING:
+    from atlas.db import Connection
 
 LEASE = timedelta(minutes=10)
 REASON_LENGTH = 500

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
 import orjson
+from psycopg.errors import LockNotAvailable
 
 from atlas import clock, sql
 from atlas.adapters import _partitions
 from atlas.adapters._session import LEASE, REASON_LENGTH, Database, Joined, columns, count, settle
-from atlas.adapters.maia_ghost import GhostTrackingMixin
+from atlas.adapters.maia_ghost import INTERVALS, GhostTrackingMixin
 from atlas.adapters.records import (
+    Backlog,
     ChannelRow,
     ChannelSeen,
     ClosedDay,
@@ -29,17 +30,30 @@ from atlas.adapters.records import (
     StageRow,
     TermOutcome,
     TermRow,
+    Tier,
     WatchEntry,
 )
 from atlas.db import db
+from atlas.errors import LeaseLost
 from atlas.events import Event, events
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from atlas.db import Connection
     from atlas.vault.shards import ShardInfo
 
 SQL = sql.load("atlas.adapters", "maia.sql")
+
+PATIENCE = timedelta(seconds=2)
+"""How long archiving waits for the samples' table: whoever writes samples waits behind it meanwhile."""
+
+QUEUES = ("search", "channels", "tracking", "painter", "scribe")
+SHARD_COLUMNS = ("path", "kind", "day", "digest", "rows", "bytes", "min_time", "max_time")
+DISCOVERY_FACTS = (
+    "channel_id", "channel_title", "title", "published_at", "duration", "tags", "category_id", "default_language",
+    "wiki_topics", "source", "tracking_tier", "next_track_at",
+)  # fmt: skip
 
 MAX_TERM_LENGTH = 200
 """Longer texts are no search terms; the longest tag YouTube takes has 100 characters."""
@@ -102,9 +116,7 @@ class MaiaDAO(GhostTrackingMixin):
                 now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
             )  # fmt: skip
 
-    async def update_search_state(
-        self, outcomes: Sequence[TermOutcome], *, now: datetime | None = None
-    ) -> None:
+    async def update_search_state(self, outcomes: Sequence[TermOutcome], *, now: datetime | None = None) -> None:
         """End the leases of terms that were searched; failures are forgotten. A pinned term never falls asleep.
 
         Raises:
@@ -163,9 +175,7 @@ class MaiaDAO(GhostTrackingMixin):
             )
         return len(rows)
 
-    async def fetch_channel_batch(
-        self, batch_size: int = 10, *, now: datetime | None = None
-    ) -> list[ChannelRow]:
+    async def fetch_channel_batch(self, batch_size: int = 10, *, now: datetime | None = None) -> list[ChannelRow]:
         """Lease up to ``batch_size`` channels of the roster that are due, oldest first."""
         async with self._db.get_connection() as conn:
             return await conn.fetch(
@@ -173,9 +183,7 @@ class MaiaDAO(GhostTrackingMixin):
                 now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
             )  # fmt: skip
 
-    async def update_channel_polls(
-        self, outcomes: Sequence[PollOutcome], *, now: datetime | None = None
-    ) -> None:
+    async def update_channel_polls(self, outcomes: Sequence[PollOutcome], *, now: datetime | None = None) -> None:
         """End the leases of channels whose uploads were read; failures are forgotten.
 
         Raises:
@@ -221,26 +229,27 @@ class MaiaDAO(GhostTrackingMixin):
         if not videos:
             return []
         now = now or clock.now()
-        unique = {video.id: video for video in reversed(videos)}
-        seen = {
-            video.channel_id: ChannelSeen(video.channel_id, video.channel_title) for video in reversed(videos)
-        }
+        unique: dict[str, Discovery] = {}
+        channels: dict[str, ChannelSeen] = {}
+        for video in videos:
+            unique.setdefault(video.id, video)
+            channels.setdefault(video.channel_id, ChannelSeen(video.channel_id, video.channel_title))
         samples = [
             Sample(video.id, video.observed_at, video.views, video.likes, video.comment_count)
             for video in videos
             if video.observed_at is not None
         ]
         async with self.transaction() as joined, joined._db.get_connection() as conn:
-            await joined.add_channels(seen.values(), in_roster=roster, now=now)
+            await joined.add_channels(channels.values(), in_roster=roster, now=now)
             document = orjson.dumps(list(unique.values()))
             rows = await conn.fetch(
                 SQL["ingest_video_metadata"], videos=document.decode(), stages=list(stages), now=now
             )
             await joined.log_video_stats_batch(samples)
             new = {row["video_id"] for row in rows}
-            found = [video for video in videos if video.id in new and unique.pop(video.id, None)]
+            found = [video for video in unique.values() if video.id in new]
             await events.record_many(
-                conn, [Event("video.discovered", video.id, asdict(video)) for video in found], now=now
+                conn, [Event("video.discovered", video.id, _payload(video)) for video in found], now=now
             )
         return [video.id for video in found]
 
@@ -252,15 +261,11 @@ class MaiaDAO(GhostTrackingMixin):
 
     # -- Stages -------------------------------------------------------------------------------------------------------
 
-    async def fetch_painter_targets(
-        self, batch_size: int = 50, *, now: datetime | None = None
-    ) -> list[StageRow]:
+    async def fetch_painter_targets(self, batch_size: int = 50, *, now: datetime | None = None) -> list[StageRow]:
         """Lease up to ``batch_size`` videos that wait for the Painter, oldest first."""
         return await self._claim_stage("painter", batch_size, now)
 
-    async def fetch_scribe_targets(
-        self, batch_size: int = 50, *, now: datetime | None = None
-    ) -> list[StageRow]:
+    async def fetch_scribe_targets(self, batch_size: int = 50, *, now: datetime | None = None) -> list[StageRow]:
         """Lease up to ``batch_size`` videos that wait for the Scribe, oldest first."""
         return await self._claim_stage("scribe", batch_size, now)
 
@@ -279,6 +284,11 @@ class MaiaDAO(GhostTrackingMixin):
         Raises:
             LeaseLost: some were no longer ours; then none of them changes.
         """
+        async with self._db.get_connection() as conn:
+            parameters = {"video_ids": list(video_ids), "stage": stage, "token": token}
+            done = (await conn.execute(SQL["mark_video_done"], parameters)).rowcount
+            if done != len(video_ids):
+                raise LeaseLost("stages", len(video_ids) - done)
 
     async def fail_stage(self, failures: Sequence[Failure], stage: Stage, *, dead_after: int = 5) -> int:
         """End the leases of a stage that failed: due again as given, or dead after ``dead_after`` attempts.
@@ -288,6 +298,12 @@ class MaiaDAO(GhostTrackingMixin):
         Raises:
             LeaseLost: some were no longer ours; then none of them changes.
         """
+        async with self._db.get_connection() as conn:
+            settled = await settle(
+                conn, SQL["fail_stage"], "stages", failures,
+                stage=stage, dead_after=dead_after, length=REASON_LENGTH,
+            )  # fmt: skip
+        return sum(row["dead"] for row in settled)
 
     async def release_stage(self, token: UUID, *, now: datetime | None = None) -> int:
         """Give back the stages of a claim that nobody settled, due as before; return how many."""
@@ -300,15 +316,37 @@ class MaiaDAO(GhostTrackingMixin):
 
         Rows of such a day that lie in a default partition move into the new one; no insert fails meanwhile.
         """
+        today = (now or clock.now()).astimezone(UTC).date()
+        created: list[str] = []
+        for table in _partitions.ALL:
+            wanted = table.between(today, today + timedelta(days=days_ahead))
+            # A transaction for each table: no one ever waits for two of its locks.
+            async with self._db.get_connection() as conn:
+                created += await _partitions.create(conn, table, wanted)
+        return created
 
     async def closed_days(self, before: date) -> list[ClosedDay]:
         """List the days before ``before`` that hold samples or an empty partition, oldest first."""
+        async with self._db.get_connection() as conn:
+            partitions = await _partitions.days(conn, _partitions.VIDEO_STATS)
+            rows = await conn.fetch(SQL["closed_days"], before=_partitions.midnight(before))
+        counts = {row["day"]: row["rows"] for row in rows}
+        closed = sorted(day for day in partitions.keys() | counts.keys() if day < before)
+        return [ClosedDay(day, counts.get(day, 0), partitions.get(day)) for day in closed]
 
-    def read_day(self, day: date) -> AsyncIterator[pa.RecordBatch]:
+    async def read_day(self, day: date) -> AsyncGenerator[pa.RecordBatch, None]:
         """Read the samples of a day, unsorted, in record batches of bounded size.
 
         Columns: video_id, timestamp (us, UTC), views, likes, comment_count. One transaction reads all of it.
         """
+        from atlas.adapters import _samples  # pyarrow: only archiving needs it
+
+        async with (
+            self._db.get_connection() as conn,
+            aclosing(_samples.read(conn, SQL["read_day"], _partitions.VIDEO_STATS.partition(day))) as batches,
+        ):
+            async for batch in batches:
+                yield batch
 
     async def archive_cold_stats(
         self,
@@ -328,6 +366,27 @@ class MaiaDAO(GhostTrackingMixin):
         Raises:
             LeaseLost: another Janitor is at work.
         """
+        if sum(shard.rows for shard in shards) != rows:
+            raise ValueError(f"the shards of {day} hold {sum(shard.rows for shard in shards)} rows, not {rows}")
+        now = now or clock.now()
+        partition = _partitions.VIDEO_STATS.partition(day)
+        bounds = {"start": partition.start, "stop": partition.stop}
+        async with self._db.get_connection() as conn:
+            await _show_token(conn, token)
+            try:
+                async with conn.transaction():  # a savepoint: losing patience breaks nothing around it
+                    await _partitions.lock(conn, _partitions.VIDEO_STATS, patience=PATIENCE)
+                    if await conn.fetchval(SQL["archive_cold_stats__count"], **bounds) != rows:
+                        return False
+                    dropped = await _partitions.drop(conn, partition)
+                    loose = (await conn.execute(SQL["archive_cold_stats__loose"], bounds)).rowcount
+            except LockNotAvailable:
+                return False
+            if dropped or loose:
+                payload = {"rows": rows, "shards": [shard.path for shard in shards]}
+                await _index_shards(conn, shards, now)
+                await events.record(conn, "partition.archived", day.isoformat(), payload, now=now)
+        return True
 
     async def fetch_expired_videos(
         self,
@@ -341,6 +400,13 @@ class MaiaDAO(GhostTrackingMixin):
 
         ``after`` goes on behind a row of an earlier call, so that what cannot be deleted yet blocks nothing.
         """
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(
+                SQL["fetch_expired_videos"],
+                before=before, limit=limit, stages_ended=stages_ended,
+                after_time=after["discovered_at"] if after else datetime.min.replace(tzinfo=UTC),
+                after_id=after["id"] if after else "",
+            )  # fmt: skip
 
     async def run_janitor(
         self,
@@ -358,6 +424,16 @@ class MaiaDAO(GhostTrackingMixin):
         Raises:
             LeaseLost: another Janitor is at work.
         """
+        now = now or clock.now()
+        async with self._db.get_connection() as conn:
+            await _show_token(conn, token)
+            rows = await conn.fetch(SQL["run_janitor"], video_ids=list(video_ids), stages_ended=stages_ended)
+            retired = sorted(row["id"] for row in rows)
+            await _index_shards(conn, shards, now)
+            if retired:
+                payload = {"videos": retired, "shards": [shard.path for shard in shards]}
+                await events.record(conn, "videos.retired", None, payload, now=now)
+        return len(retired)
 
     async def sleep_terms(self, before: datetime, *, below: float = 1.0, now: datetime | None = None) -> int:
         """Put terms to sleep that nobody mentioned since ``before`` and whose yield is below ``below``.
@@ -373,10 +449,13 @@ class MaiaDAO(GhostTrackingMixin):
 
     # -- Work that has no queue ---------------------------------------------------------------------------------------
 
-    async def claim_work(
-        self, name: str, *, lease: timedelta = LEASE, now: datetime | None = None
-    ) -> UUID | None:
+    async def claim_work(self, name: str, *, lease: timedelta = LEASE, now: datetime | None = None) -> UUID | None:
         """Claim the sole right to do ``name`` for the length of ``lease``; None when somebody else has it."""
+        async with self._db.get_connection() as conn:
+            token: UUID | None = await conn.fetchval(
+                SQL["claim_work"], name=name, token=uuid4(), lease=lease, now=now or clock.now()
+            )
+        return token
 
     async def renew_work(
         self, name: str, token: UUID, *, lease: timedelta = LEASE, now: datetime | None = None
@@ -386,14 +465,59 @@ class MaiaDAO(GhostTrackingMixin):
         Raises:
             LeaseLost: somebody else has it.
         """
+        if not await count(self._db, SQL["renew_work"], name=name, token=token, lease=lease, now=now or clock.now()):
+            raise LeaseLost(name, 1)
 
     async def release_work(self, name: str, token: UUID) -> bool:
         """Give a claim back; False when it was no longer ours."""
+        return bool(await count(self._db, SQL["release_work"], name=name, token=token))
 
     # -- Overview -----------------------------------------------------------------------------------------------------
 
     async def overview(self, *, now: datetime | None = None) -> Overview:
         """Count what there is, what waits, and what the vault is proven to hold."""
+        now = now or clock.now()
+        async with self._db.get_connection() as conn:
+            totals = await conn.fetchrow(SQL["overview"])
+            tiers = await conn.fetch(SQL["overview__tiers"])
+            backlog = await conn.fetch(SQL["overview__backlog"], now=now)
+            vault = await conn.fetch(SQL["overview__vault"])
+        nothing = Backlog(total=0, due=0, leased=0, oldest_due_at=None)
+        population: dict[Tier, int] = dict.fromkeys(INTERVALS, 0) | {row["tier"]: row["videos"] for row in tiers}
+        return Overview(
+            videos=totals["videos"],
+            channels=totals["channels"],
+            samples_hot=totals["samples_hot"],
+            asleep_terms=totals["asleep_terms"],
+            dead_stages=totals["dead_stages"],
+            sql_bytes=totals["sql_bytes"],
+            watchlist=sum(population.values()),
+            tiers=population,
+            backlog=dict.fromkeys(QUEUES, nothing) | {row.pop("queue"): row for row in backlog},
+            vault={row.pop("kind"): row for row in vault},
+        )
+
+
+async def _show_token(conn: Connection, token: UUID) -> None:
+    """Keep the work that ``token`` stands for ours until the transaction ends."""
+    if await conn.fetchrow(SQL["_show_token"], token=token) is None:
+        raise LeaseLost("work", 1)
+
+
+async def _index_shards(conn: Connection, shards: Sequence[ShardInfo], now: datetime) -> None:
+    """Note shards that were proven to be in the vault; one that is known was proven again."""
+    unique = {shard.path: shard for shard in shards}.values()
+    if unique:
+        await conn.execute(
+            SQL["_index_shards"],
+            {name: [getattr(shard, name) for shard in unique] for name in SHARD_COLUMNS} | {"now": now},
+        )
+
+
+def _payload(video: Discovery) -> dict[str, Any]:
+    """Say of a discovery what it takes to make it again."""
+    facts = ((name, getattr(video, name)) for name in DISCOVERY_FACTS)
+    return {name: fact for name, fact in facts if fact not in (None, "", ())}
 
 
 def normalise_term(term: str) -> str:

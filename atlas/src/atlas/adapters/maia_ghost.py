@@ -40,9 +40,7 @@ class GhostTrackingMixin:
 
     _db: Database
 
-    async def fetch_tracking_batch(
-        self, batch_size: int = 50, *, now: datetime | None = None
-    ) -> list[TrackingRow]:
+    async def fetch_tracking_batch(self, batch_size: int = 50, *, now: datetime | None = None) -> list[TrackingRow]:
         """Lease up to ``batch_size`` due videos for ten minutes, those due longest first.
 
         Rows come in no promised order, all with one token; none when nothing is due.
@@ -63,9 +61,7 @@ class GhostTrackingMixin:
             return 0
         return await count(self._db, SQL["log_video_stats_batch"], **columns(samples))
 
-    async def update_watchlist_schedule(
-        self, outcomes: Sequence[TrackOutcome], *, now: datetime | None = None
-    ) -> None:
+    async def update_watchlist_schedule(self, outcomes: Sequence[TrackOutcome], *, now: datetime | None = None) -> None:
         """End the leases of videos that were read: counters, rate, next look; misses and failures are forgotten.
 
         Share a ``transaction()`` with ``log_video_stats_batch``. Records ``video.revived`` for the revived.
@@ -92,9 +88,7 @@ class GhostTrackingMixin:
         async with self._db.get_connection() as conn:
             settled = await settle(conn, SQL["record_misses"], "videos", misses, length=REASON_LENGTH)
             gone = [
-                Event(
-                    "video.unavailable", row["video_id"], {"misses": row["misses"], "reason": row["reason"]}
-                )
+                Event("video.unavailable", row["video_id"], {"misses": row["misses"], "reason": row["reason"]})
                 for row in settled
                 if row["given_up"]
             ]
