@@ -18,7 +18,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
+from atlas.setup import provision
 
 PREFIX = "pleiades_test_"
 MARKER = "pleiades_test_database"
@@ -59,36 +61,37 @@ def template_of(server: EmbeddedServer) -> str:
         conninfo = server.conninfo_of(draft)
         # A thread of its own: a test's event loop may run in this one.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, _fill(conninfo)).result()
-        admin.execute(
-            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name))
-        )
+            thread.submit(asyncio.run, _provision(conninfo)).result()
+        _mark(conninfo)
+        admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
     return name
 
 
 @contextmanager
-def scratch(server: EmbeddedServer, template: str) -> Iterator[str]:
+def scratch(server: EmbeddedServer, template: str = "template0") -> Iterator[str]:
     """Lend a fresh copy of ``template``, as a conninfo; it is gone after the block."""
     name = f"{PREFIX}{uuid4().hex}"
     with psycopg.connect(server.conninfo_of("postgres"), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     conninfo = server.conninfo_of(name)
+    _mark(conninfo)
     try:
         yield conninfo
     finally:
-        # The server may have been killed and started again by the test: ask where it is now.
+        # The test may have killed the server, which starts again, or taken the marker away.
         require_test_database(server.conninfo_of(name))
         with psycopg.connect(server.conninfo_of("postgres"), autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-async def _fill(conninfo: str) -> None:
-    schema = resources.files("atlas").joinpath("schema.sql").read_text(encoding="utf-8")
-    async with await psycopg.AsyncConnection.connect(conninfo) as conn:
-        await conn.execute(schema.encode())
-        await conn.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(MARKER)))
+def _mark(conninfo: str) -> None:
+    with psycopg.connect(conninfo) as conn:
+        conn.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ()").format(sql.Identifier(MARKER)))
+
+
+async def _provision(conninfo: str) -> None:
+    async with DatabaseManager(conninfo) as database:
+        await provision(database, now=NOON)
 
 
 def _schema_digest() -> str:

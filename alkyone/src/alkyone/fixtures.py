@@ -60,6 +60,15 @@ def conninfo(postgres: EmbeddedServer, template: str) -> Iterator[str]:
         yield where
 
 
+@pytest.fixture
+def empty_conninfo(postgres: EmbeddedServer) -> Iterator[str]:
+    """Say, for libpq, where a database is that nobody has provisioned yet."""
+    from alkyone.databases import scratch
+
+    with scratch(postgres) as where:
+        yield where
+
+
 @pytest_asyncio.fixture
 async def database(conninfo: str) -> AsyncIterator[DatabaseManager]:
     """Give connections to this test's own database."""

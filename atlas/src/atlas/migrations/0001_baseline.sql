@@ -1,0 +1,255 @@
+-- The whole current schema of Pleiades, for an empty database with pgvector.
+-- The forward steps from any earlier release are in migrations/; a test proves that both roads end in the same catalog.
+-- Plain PostgreSQL 15 or later. All times are timestamptz, UTC. Ids of YouTube are text in "C" order.
+
+CREATE EXTENSION IF NOT EXISTS vector;
+
+CREATE TABLE schema_migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL
+);
+
+-- The tiers of ghost tracking: labels, and bounds of the interval between two looks.
+CREATE TYPE tracking_tier AS ENUM ('HOURLY', 'DAILY', 'WEEKLY', 'DORMANT');
+
+------------------------------------------------------------------------------------------------------------------------
+-- Channels: who publishes, and when we read their uploads playlist next.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE channels (
+    id              text COLLATE "C" PRIMARY KEY,
+    title           text,
+    country         text,
+    custom_url      text,
+    created_at      timestamptz,                       -- when the channel was opened on YouTube, once known
+    is_verified     boolean,
+    last_scraped_at timestamptz,                       -- when channels.list was last read for it
+    added_at        timestamptz NOT NULL,
+    in_roster       boolean     NOT NULL DEFAULT false,-- is its uploads playlist polled?
+    pinned          boolean     NOT NULL DEFAULT false,-- added by hand: never leaves the roster
+    next_poll_at    timestamptz,
+    last_polled_at  timestamptz,
+    upload_rate     real        NOT NULL DEFAULT 0,    -- smoothed new videos per day
+    poll_attempts   smallint    NOT NULL DEFAULT 0,    -- failures in a row
+    poll_reason     text,                              -- why the last poll failed
+    lease_token     uuid,
+    leased_until    timestamptz,
+    CHECK (NOT in_roster OR next_poll_at IS NOT NULL)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+
+-- fetch_channel_batch: the roster's due channels, oldest first.
+CREATE INDEX channels_due ON channels (next_poll_at) WHERE in_roster;
+
+CREATE TABLE channel_history (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    channel_id text COLLATE "C" NOT NULL,
+    changed_at timestamptz NOT NULL,
+    old_title  text,
+    new_title  text,
+    event_type text NOT NULL
+);
+
+-- A channel's past names, newest last.
+CREATE INDEX channel_history_of_channel ON channel_history (channel_id, changed_at);
+
+CREATE TABLE channel_stats_log (
+    channel_id       text COLLATE "C" NOT NULL,
+    timestamp        timestamptz NOT NULL,
+    view_count       bigint,
+    subscriber_count bigint,                           -- absent when hidden
+    video_count      bigint,
+    PRIMARY KEY (channel_id, timestamp)
+) PARTITION BY RANGE (timestamp);
+
+CREATE TABLE channel_stats_log_default PARTITION OF channel_stats_log DEFAULT;
+
+------------------------------------------------------------------------------------------------------------------------
+-- Videos: the hot queue, and the work left on each.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE videos (
+    id               text COLLATE "C" PRIMARY KEY,
+    channel_id       text COLLATE "C" NOT NULL REFERENCES channels (id),
+    title            text        NOT NULL,
+    published_at     timestamptz NOT NULL,
+    duration         integer,                          -- seconds; absent for live and upcoming videos
+    tags             text[]      NOT NULL DEFAULT '{}',
+    category_id      text,
+    default_language text,
+    wiki_topics      text[]      NOT NULL DEFAULT '{}',-- Wikipedia addresses
+    discovered_at    timestamptz NOT NULL
+);
+
+-- Videos that carry a tag.
+CREATE INDEX videos_tags ON videos USING gin (tags);
+-- Videos of a category, newest first.
+CREATE INDEX videos_category ON videos (category_id, published_at);
+-- Videos published in a window.
+CREATE INDEX videos_published ON videos (published_at);
+-- fetch_expired_videos: the hot queue's oldest, for the Janitor.
+CREATE INDEX videos_discovered ON videos (discovered_at, id);
+-- The foreign key's own look-ups, and a channel's videos.
+CREATE INDEX videos_channel ON videos (channel_id);
+
+-- A row is work left for an agent on a video; it goes away when the work ends well.
+CREATE TABLE video_stage (
+    video_id        text COLLATE "C" NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+    stage           text        NOT NULL CHECK (stage IN ('painter', 'scribe')),
+    state           text        NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'DEAD')),
+    attempts        smallint    NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL,
+    reason          text,
+    lease_token     uuid,
+    leased_until    timestamptz,
+    PRIMARY KEY (video_id, stage)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+
+-- fetch_painter_targets, fetch_scribe_targets: due work of a stage, oldest first.
+CREATE INDEX video_stage_due ON video_stage (stage, next_attempt_at) WHERE state = 'PENDING';
+
+------------------------------------------------------------------------------------------------------------------------
+-- The watchlist: every video tracked, for ever. No foreign key to videos: it outlives the hot queue.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE watchlist (
+    video_id        text COLLATE "C" PRIMARY KEY,
+    channel_id      text COLLATE "C",
+    published_at    timestamptz   NOT NULL,
+    tracking_tier   tracking_tier NOT NULL,
+    next_track_at   timestamptz   NOT NULL,
+    last_tracked_at timestamptz,
+    last_views      bigint,
+    last_likes      bigint,
+    last_comments   bigint,
+    rate            real,                              -- smoothed views an hour; absent before the second sample
+    misses          smallint      NOT NULL DEFAULT 0,  -- confirmed misses in a row
+    attempts        smallint      NOT NULL DEFAULT 0,  -- failed readings in a row
+    reason          text,                              -- why the last reading failed
+    lease_token     uuid,
+    leased_until    timestamptz,
+    added_at        timestamptz   NOT NULL
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000);
+
+-- fetch_tracking_batch: the due videos, oldest first.
+CREATE INDEX watchlist_due ON watchlist (next_track_at);
+
+-- A sample. No foreign key; a default partition, so that no insert can fail for want of a day.
+CREATE TABLE video_stats_log (
+    video_id      text COLLATE "C" NOT NULL,
+    timestamp     timestamptz NOT NULL,
+    views         bigint,
+    likes         bigint,                              -- absent when hidden, which is not zero
+    comment_count bigint,
+    PRIMARY KEY (video_id, timestamp)
+) PARTITION BY RANGE (timestamp);
+
+CREATE TABLE video_stats_log_default PARTITION OF video_stats_log DEFAULT;
+
+------------------------------------------------------------------------------------------------------------------------
+-- Search terms.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE search_queue (
+    id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    query_term         text        NOT NULL UNIQUE,    -- trimmed, casefolded
+    priority           smallint    NOT NULL DEFAULT 0 CHECK (priority BETWEEN 0 AND 100),
+    pinned             boolean     NOT NULL DEFAULT false,
+    mention_count      integer     NOT NULL DEFAULT 1,
+    status             text        NOT NULL DEFAULT 'ACTIVE' CHECK (status IN ('ACTIVE', 'ASLEEP')),
+    next_search_at     timestamptz NOT NULL,
+    last_searched_at   timestamptz,
+    window_after       timestamptz,                    -- the publication window of the last search
+    window_before      timestamptz,
+    next_page_token    text,                           -- where that window goes on
+    page_token_at      timestamptz,                    -- when the token was given
+    result_count_total bigint      NOT NULL DEFAULT 0, -- candidates seen, ever
+    new_count_total    bigint      NOT NULL DEFAULT 0, -- of them, new to us
+    yield              real        NOT NULL DEFAULT 0, -- smoothed new videos per call
+    attempts           smallint    NOT NULL DEFAULT 0, -- failures in a row
+    reason             text,
+    lease_token        uuid,
+    leased_until       timestamptz,
+    added_at           timestamptz NOT NULL,
+    last_mentioned_at  timestamptz NOT NULL
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+
+-- fetch_hunter_batch: pinned terms first, then by waiting time, a point of priority counting as a day.
+CREATE INDEX search_queue_due ON search_queue (
+    pinned DESC, (next_search_at - timestamptz '2000-01-01 00:00+00' - priority * interval '24 hours')
+) WHERE status = 'ACTIVE';
+
+------------------------------------------------------------------------------------------------------------------------
+-- What a frame looks like.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE video_vectors (
+    video_id    text COLLATE "C" NOT NULL,
+    frame_index smallint    NOT NULL,
+    source_type text        NOT NULL,                  -- the model; never mixed in one search
+    vector      vector(512) NOT NULL,
+    created_at  timestamptz NOT NULL,
+    PRIMARY KEY (video_id, frame_index, source_type)
+);
+
+-- find_similar: nearest frames by cosine distance.
+CREATE INDEX video_vectors_nearest ON video_vectors USING hnsw (vector vector_cosine_ops);
+
+------------------------------------------------------------------------------------------------------------------------
+-- Events: an audit trail nobody rewrites.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE system_events (
+    id         bigint GENERATED ALWAYS AS IDENTITY,
+    event_type text        NOT NULL,
+    entity_id  text COLLATE "C",
+    payload    jsonb       NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (id, created_at)
+) PARTITION BY RANGE (created_at);
+
+CREATE TABLE system_events_default PARTITION OF system_events DEFAULT;
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'system_events is immutable: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+CREATE TRIGGER system_events_immutable BEFORE UPDATE OR DELETE ON system_events
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+------------------------------------------------------------------------------------------------------------------------
+-- Quota, keys, the vault's index, and leases that have no queue of their own.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE quota_usage (
+    project    text    NOT NULL,
+    bucket     text    NOT NULL CHECK (bucket IN ('search', 'stats', 'general')),
+    day        date    NOT NULL,                       -- the Pacific day
+    used       integer NOT NULL DEFAULT 0 CHECK (used >= 0),
+    refused_at timestamptz,                            -- when the server said the bucket is spent
+    PRIMARY KEY (project, bucket, day)
+);
+
+CREATE TABLE api_keys (
+    fingerprint      text        PRIMARY KEY,          -- a short digest; the key itself is never stored
+    project          text        NOT NULL,
+    disabled_at      timestamptz,
+    disabled_because text,
+    first_seen_at    timestamptz NOT NULL
+);
+
+-- A shard that was read back from the vault and matched.
+CREATE TABLE vault_manifest (
+    path        text COLLATE "C" PRIMARY KEY,
+    kind        text        NOT NULL,
+    day         date        NOT NULL,                  -- the partition: date=YYYY-MM-DD
+    digest      text        NOT NULL,                  -- of the canonical rows
+    rows        bigint      NOT NULL,
+    bytes       bigint      NOT NULL,
+    min_time    timestamptz NOT NULL,
+    max_time    timestamptz NOT NULL,
+    verified_at timestamptz NOT NULL
+);
+
+-- timeline: the shards of a kind that can hold a day.
+CREATE INDEX vault_manifest_day ON vault_manifest (kind, day);
+
+CREATE TABLE work_leases (
+    name         text        PRIMARY KEY,
+    lease_token  uuid        NOT NULL,
+    leased_until timestamptz NOT NULL
+);
