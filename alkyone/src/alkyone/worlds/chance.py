@@ -96,4 +96,5 @@ def number_of(name: str, *salts: int) -> int | None:
 
 def as_ints(values: Any) -> Ints:
     """Round down."""
-    return np.floor(values).astype(np.int64)
+    whole: Ints = np.floor(values).astype(np.int64)
+    return whole

@@ -37,12 +37,12 @@ class Growth:
     @classmethod
     def draw(cls, dice: Dice, published: Ints, audience: Floats, short: NDArray[np.bool_]) -> Growth:
         """Draw a curve for every video; ``audience`` is the subscribers of its channel."""
-        size = len(published)
         luck = np.exp(1.25 * dice.normal("luck") - 1.6)
         final = np.clip(30 + audience**0.93 * luck * np.where(short, 1.8, 1.0), 5, _MOST_VIEWS)
         bursts = dice.chance("burst", BURST_SHARE)
         # Pareto: most bursts treble a video, a few make a hit of an unknown channel.
         gain = np.minimum(2.5 * dice.uniform("burst.gain") ** -0.75, 400)
+        burst = final * gain + 20_000 * dice.uniform("burst.floor")
         audits = dice.uniform("audit")
         small, halved = audits < 0.04, audits > 0.996
         return cls(
@@ -50,7 +50,7 @@ class Growth:
             final=final,
             tau=np.where(short, 9.0, 20.0) * np.exp(0.5 * dice.normal("tau")),
             alpha=dice.between("alpha", 0.7, 1.4),
-            burst_size=np.where(bursts, np.minimum(final * gain + 20_000 * dice.uniform("burst.floor"), _MOST_VIEWS), 0.0),
+            burst_size=np.where(bursts, np.minimum(burst, _MOST_VIEWS), 0.0),
             burst_age=np.clip(34 * np.exp(0.8 * dice.normal("burst.age")), 5, 400),
             burst_width=dice.between("burst.width", 2.5, 9.0),
             audit_age=np.where(small | halved, dice.between("audit.age", 12, 300), np.inf),
@@ -62,7 +62,7 @@ class Growth:
             comment_rate=np.clip(np.exp(0.8 * dice.normal("comments") - 6.2), 1e-5, 0.03),
             likes_hidden=dice.chance("likes.hidden", 0.03),
             comments_hidden=dice.chance("comments.hidden", 0.04),
-        ) if size else cls(published, *([np.empty(0)] * 12), *([np.empty(0, np.bool_)] * 2))  # fmt: skip
+        )
 
     def views(self, index: Ints, at: float) -> Ints:
         """Count the views of some videos at an instant; whole numbers, as floats hold them exactly here."""
