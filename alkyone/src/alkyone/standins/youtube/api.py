@@ -19,13 +19,17 @@ SEARCH_CAP = 500
 UPLOADS_CAP = 20_000
 _GUESS_CAP = 1_000_000
 
-_VIDEO_PARTS = frozenset(
-    ["contentDetails", "fileDetails", "id", "liveStreamingDetails", "localizations", "paidProductPlacementDetails", "player", "processingDetails", "recordingDetails", "snippet", "statistics", "status", "suggestions", "topicDetails"]
-)
+HitKind = Literal["video", "channel"]
+
+_VIDEO_PARTS = frozenset({
+    "contentDetails", "fileDetails", "id", "liveStreamingDetails", "localizations", "paidProductPlacementDetails",
+    "player", "processingDetails", "recordingDetails", "snippet", "statistics", "status", "suggestions", "topicDetails",
+})  # fmt: skip
 _STATS_PARTS = frozenset({"contentDetails", "id", "snippet", "statistics"})
-_CHANNEL_PARTS = frozenset(
-    ["auditDetails", "brandingSettings", "contentDetails", "contentOwnerDetails", "id", "localizations", "snippet", "statistics", "status", "topicDetails"]
-)
+_CHANNEL_PARTS = frozenset({
+    "auditDetails", "brandingSettings", "contentDetails", "contentOwnerDetails", "id", "localizations", "snippet",
+    "statistics", "status", "topicDetails",
+})  # fmt: skip
 _PLAYLIST_PARTS = frozenset({"contentDetails", "id", "snippet", "status"})
 _SEARCH_PARTS = frozenset({"id", "snippet"})
 
@@ -182,14 +186,7 @@ def search_list(world: World, asked: Parameters, at: datetime, left_out: frozens
     wraps = len(found) > SEARCH_CAP and hashlib.blake2b(q.encode(), digest_size=1).digest()[0] % 2 == 0
     reach = 2 * len(hits) if wraps else len(hits)
     page = [hits[place % len(hits)] for place in range(offset, min(offset + size, reach))]
-    videos = ((kind, name, world.video(name, at) if kind == "video" else None) for kind, name in page)
-    items = [
-        wire.search_item(video, snippet="snippet" in parts)
-        if video is not None
-        else wire.channel_search_item(channel, snippet="snippet" in parts)
-        for kind, name, video in videos
-        if video is not None or (kind == "channel" and (channel := world.channel(name, at)) is not None)
-    ]
+    items = [item for kind, name in page if (item := _hit_item(world, kind, name, at, snippet="snippet" in parts))]
     body: Json = {"kind": "youtube#searchListResponse", "etag": wire.etag(items)}
     if size and offset + size < reach:
         body["nextPageToken"] = tokens.search_token(offset + size)
@@ -310,15 +307,21 @@ def _collection(kind: str, items: list[Json], page: Json) -> Json:
     return {"kind": kind, "etag": wire.etag(items), "items": items, "pageInfo": page}
 
 
-def _hits(
-    world: World, q: str, found: Sequence[str], kinds: list[str], at: datetime
-) -> list[tuple[Literal["video", "channel"], str]]:
+def _hits(world: World, q: str, found: Sequence[str], kinds: list[str], at: datetime) -> list[tuple[HitKind, str]]:
     """Videos, and ahead of them the channel most of them are of, when channels were asked for too."""
-    hits: list[tuple[Literal["video", "channel"], str]] = [("video", name) for name in found]
+    hits: list[tuple[HitKind, str]] = [("video", name) for name in found]
     if "channel" in kinds and q:
         first = next((video.channel_id for name in found if (video := world.video(name, at))), None)
         hits[:0] = [("channel", first)] if first is not None else []
     return hits[:SEARCH_CAP]
+
+
+def _hit_item(world: World, kind: HitKind, name: str, at: datetime, *, snippet: bool) -> Json | None:
+    if kind == "video":
+        video = world.video(name, at)
+        return None if video is None else wire.search_item(video, snippet=snippet)
+    channel = world.channel(name, at)
+    return None if channel is None else wire.channel_search_item(channel, snippet=snippet)
 
 
 def _order(name: str) -> Order:

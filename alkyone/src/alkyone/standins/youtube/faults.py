@@ -29,9 +29,9 @@ Kind = Literal[
 class Fault:
     """One thing that goes wrong.
 
-    It strikes calls of ``method`` (any when None: ``search.list``, ``videos.batchGetStats``, …) with ``key`` (any), ``times`` times (for
-    ever when None), each with ``probability``, drawn from ``seed``. ``ids`` are what ``missing_ids`` leaves out;
-    ``seconds`` is how long ``slow`` and ``hang`` take.
+    It strikes calls of ``method`` (``search.list``, ``videos.batchGetStats``, …, ``feed``; any when None) made with
+    ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from ``seed``.
+    ``ids`` are what ``missing_ids`` leaves out; ``seconds`` is how long ``slow`` and ``hang`` take.
     """
 
     kind: Kind
@@ -72,7 +72,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force; of several that strike the same call the first decides, beside what ``missing_ids`` leave out."""
+    """The faults in force; of several that strike the same call the first decides. ``missing_ids`` adds to it."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.active = list(faults)

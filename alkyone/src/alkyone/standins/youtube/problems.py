@@ -122,8 +122,9 @@ def api_disabled(project: str) -> Problem:
     """The project has not switched the API on."""
     page = f"https://console.developers.google.com/apis/api/{SERVICE}/overview?project={project}"
     message = (
-        f"YouTube Data API v3 has not been used in project {project} before or it is disabled. Enable it by visiting {page} "
-        "then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
+        f"YouTube Data API v3 has not been used in project {project} before or it is disabled. Enable it by visiting "
+        f"{page} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our "
+        "systems and retry."
     )
     info = {
         "@type": _ERROR_INFO,

@@ -37,8 +37,8 @@ HANG_SECONDS = 3_600.0
 _GZIP_FROM = 1_000  # bytes
 _ERROR_PAGE = (
     "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error {status} (Server Error)!!1</title>\n"
-    "  <p><b>{status}.</b> <ins>That’s an error.</ins>\n  <p>The server encountered a temporary error and could not complete "
-    "your request.<p>Please try again in 30 seconds.  <ins>That’s all we know.</ins>\n"
+    "  <p><b>{status}.</b> <ins>That’s an error.</ins>\n  <p>The server encountered a temporary error and could not "
+    "complete your request.<p>Please try again in 30 seconds.  <ins>That’s all we know.</ins>\n"
 )
 
 Clock = Callable[[], datetime]
@@ -46,7 +46,7 @@ Clock = Callable[[], datetime]
 
 @dataclass
 class Served:
-    """What left the house completely: every reading of a counter, and every id that search, playlists or charts gave away."""
+    """What left the house completely: every reading, every id that search, playlists or charts named."""
 
     readings: list[tuple[str, str, Counts]] = field(default_factory=list)
     candidates: dict[str, None] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class YouTubeStandin:
     """YouTube on a port of this machine, for the length of an ``async with`` block.
 
     ``clock`` tells the stand-in's time; without one it stands still at the world's start until it is set. ``keys`` says
-    which project each API key belongs to. ``limits`` are the daily quotas by bucket, ``per_minute`` the calls a project may
-    make in a real minute. With ``validate`` every answer is checked against the discovery document.
+    which project each API key belongs to. ``limits`` are the daily quotas by bucket, ``per_minute`` the calls a project
+    may make in a real minute. With ``validate`` every answer is checked against the discovery document.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class YouTubeStandin:
         return key, self.keys[key]
 
     def _admit(self, method: Method, project: str, fault: Fault | None, at: datetime) -> None:
-        """Let a call in, or refuse it for its key or its quota. Refused calls cost nothing; all others do, whatever becomes of them."""
+        """Let a call in, or refuse it for its key or quota. A refusal costs nothing, any other end of a call does."""
         match fault.kind if fault is not None else None:
             case "key_invalid":
                 raise problems.key_invalid()
@@ -275,8 +275,10 @@ class YouTubeStandin:
             return await self._send(
                 request, status, _ERROR_PAGE.format(status=status).encode(), "text/html; charset=UTF-8"
             )
-        entries = "".join(_entry(self.world, name, at) for name in uploads[: 2 * FEED_LENGTH])
-        head = f" <id>yt:channel:{channel.id[2:]}</id>\n <yt:channelId>{channel.id[2:]}</yt:channelId>\n <title>{escape(channel.title)}</title>\n"
+        shown = [entry for name in uploads[: 2 * FEED_LENGTH] if (entry := _entry(self.world, name, at))]
+        entries = "".join(shown[:FEED_LENGTH])
+        name, title = channel.id[2:], escape(channel.title)
+        head = f" <id>yt:channel:{name}</id>\n <yt:channelId>{name}</yt:channelId>\n <title>{title}</title>\n"
         body = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns:yt="http://www.youtube.com/xml/schemas/2015" '
             'xmlns:media="http://search.yahoo.com/mrss/" xmlns="http://www.w3.org/2005/Atom">\n'

@@ -251,5 +251,5 @@ def _shortened(text: str) -> str:
 
 def _three_digits(count: int) -> int:
     """Subscribers are shown to three digits, rounded down."""
-    unit = 10 ** max(len(str(count)) - 3, 0)
+    unit = int(10 ** max(len(str(count)) - 3, 0))
     return count // unit * unit
