@@ -1,0 +1,50 @@
+# Every target works on a machine with Python 3.11 or later and nothing else: uv is found, or brought into .uv/.
+UV = $(shell command -v uv || echo .uv/bin/uv)
+RUN = $(UV) run
+
+.DEFAULT_GOAL := help
+.PHONY: uv help demo test install setup smoke-test format lint type-check bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: uv ## Watch two weeks of life in about a minute (no accounts, no services)
+	$(RUN) maia demo
+
+test: uv ## Run the whole test-suite on real components
+	$(RUN) pytest -n 2 --dist worksteal -q
+
+install: uv ## Install the three members and the tools into .venv
+	$(UV) sync
+
+setup: uv ## Provision or upgrade the database of your settings
+	$(RUN) atlas setup
+
+smoke-test: uv ## Ask whether the services of your settings answer
+	$(RUN) atlas health
+
+format: uv ## Format and mend the code
+	$(RUN) ruff format
+	$(RUN) ruff check --fix
+
+lint: uv ## Check format, lint and import contracts, deployment files
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) lint-imports
+	$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+type-check: uv ## Check the types, by mypy and pyright
+	$(RUN) mypy
+	$(RUN) pyright
+
+bench: uv ## Measure, beside the naive way and the peers
+	$(RUN) alkyone bench
+
+clean: ## Remove what the tools left behind
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+uv:
+	@command -v uv >/dev/null || test -x .uv/bin/uv || { \
+	  python3 -c 'import sys; sys.exit("Pleiades needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)' && \
+	  { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv || python3 -m pip install --quiet --target .uv uv; }; }
