@@ -155,3 +155,9 @@ class QuotaLedger:
         async with self._db.get_connection() as conn:
             rows = await conn.fetch(SQL["usage"], day=day, buckets=list(BUCKETS))
         return [Usage(day=day, limit=self._limits[row["bucket"]], **row) for row in rows]
+
+    async def totals(self) -> dict[Bucket, int]:
+        """Count the units used of each bucket, over all projects and all days on record."""
+        async with self._db.get_connection() as conn:
+            rows = await conn.fetch(SQL["totals"])
+        return dict.fromkeys(BUCKETS, 0) | {row["bucket"]: row["used"] for row in rows}

@@ -58,3 +58,9 @@ SELECT known.project, bucket.name AS bucket, coalesce(used, 0) AS used, refused_
    AND quota_usage.bucket = bucket.name
    AND quota_usage.day = %(day)s
  ORDER BY known.project, bucket.position;
+
+-- name: totals
+-- What was used of each bucket, ever.
+SELECT bucket, sum(used)::bigint AS used
+  FROM quota_usage
+ GROUP BY bucket;

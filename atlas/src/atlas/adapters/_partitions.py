@@ -64,19 +64,26 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
+async def missing(conn: Connection, wanted: Sequence[Partition]) -> list[Partition]:
+    """Pick the partitions that do not exist."""
+    rows = await conn.fetch(STATEMENTS["missing"], names=[partition.name for partition in wanted])
+    absent = {row["name"] for row in rows}
+    return [partition for partition in wanted if partition.name in absent]
+
+
 async def create(conn: Connection, table: Partitioned, wanted: Sequence[Partition]) -> list[str]:
     """Make the partitions that do not exist, and return their names.
 
     Writers of the table wait for the transaction of ``conn``: else a row on its way to the default partition could
     arrive there when it no longer may. Readers wait only while a partition is attached.
     """
-    if not await _missing(conn, wanted):
+    if not await missing(conn, wanted):
         return []
     await _run(conn, "lock_writers", table=Identifier(table.table))
-    missing = await _missing(conn, wanted)
-    for partition in missing:
+    absent = await missing(conn, wanted)
+    for partition in absent:
         await _create(conn, table, partition)
-    return [partition.name for partition in missing]
+    return [partition.name for partition in absent]
 
 
 async def lock(conn: Connection, table: Partitioned, *, patience: timedelta) -> None:
@@ -91,22 +98,16 @@ async def lock(conn: Connection, table: Partitioned, *, patience: timedelta) -> 
 
 async def drop(conn: Connection, partition: Partition) -> bool:
     """Drop a partition with its rows; False when there is none."""
-    if await _missing(conn, [partition]):
+    if await missing(conn, [partition]):
         return False
     await _run(conn, "drop", partition=Identifier(partition.name))
     return True
 
 
-async def days(conn: Connection, table: Partitioned) -> dict[date, str]:
-    """List the day partitions of a table, by their day."""
+async def days(conn: Connection, table: Partitioned) -> dict[date, tuple[str, int]]:
+    """List the day partitions of a table by their day: name, and bytes on disk with indexes."""
     rows = await conn.fetch(STATEMENTS["days"], table=table.table)
-    return {date.fromisoformat(row["name"][-8:]): row["name"] for row in rows}
-
-
-async def _missing(conn: Connection, wanted: Sequence[Partition]) -> list[Partition]:
-    rows = await conn.fetch(STATEMENTS["missing"], names=[partition.name for partition in wanted])
-    absent = {row["name"] for row in rows}
-    return [partition for partition in wanted if partition.name in absent]
+    return {date.fromisoformat(row["name"][-8:]): (row["name"], row["bytes"]) for row in rows}
 
 
 async def _create(conn: Connection, table: Partitioned, partition: Partition) -> None:

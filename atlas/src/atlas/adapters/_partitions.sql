@@ -19,8 +19,8 @@ SELECT name
  WHERE to_regclass(quote_ident(name)) IS NULL;
 
 -- name: days
--- List the partitions of a table that are named after a day.
-SELECT c.relname AS name
+-- List the partitions of a table that are named after a day, with their size on disk, indexes included.
+SELECT c.relname AS name, pg_total_relation_size(c.oid) AS bytes
   FROM pg_inherits AS i
   JOIN pg_class AS c ON c.oid = i.inhrelid
  WHERE i.inhparent = to_regclass(quote_ident(%(table)s))

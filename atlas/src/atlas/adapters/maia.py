@@ -25,6 +25,7 @@ from atlas.adapters.records import (
     Failure,
     Overview,
     PollOutcome,
+    Riser,
     Sample,
     Stage,
     StageRow,
@@ -325,6 +326,13 @@ class MaiaDAO(GhostTrackingMixin):
                 created += await _partitions.create(conn, table, wanted)
         return created
 
+    async def missing_partitions(self, *, now: datetime | None = None, days_ahead: int = 7) -> list[str]:
+        """Name the partitions that ``ensure_partitions`` would make."""
+        today = (now or clock.now()).astimezone(UTC).date()
+        wanted = [part for table in _partitions.ALL for part in table.between(today, today + timedelta(days=days_ahead))]
+        async with self._db.get_connection() as conn:
+            return [partition.name for partition in await _partitions.missing(conn, wanted)]
+
     async def closed_days(self, before: date) -> list[ClosedDay]:
         """List the days before ``before`` that hold samples or an empty partition, oldest first."""
         async with self._db.get_connection() as conn:
@@ -332,7 +340,7 @@ class MaiaDAO(GhostTrackingMixin):
             rows = await conn.fetch(SQL["closed_days"], before=_partitions.midnight(before))
         counts = {row["day"]: row["rows"] for row in rows}
         closed = sorted(day for day in partitions.keys() | counts.keys() if day < before)
-        return [ClosedDay(day, counts.get(day, 0), partitions.get(day)) for day in closed]
+        return [ClosedDay(day, counts.get(day, 0), *partitions.get(day, (None, 0))) for day in closed]
 
     async def read_day(self, day: date) -> AsyncGenerator[pa.RecordBatch, None]:
         """Read the samples of a day, unsorted, in record batches of bounded size.
@@ -408,6 +416,11 @@ class MaiaDAO(GhostTrackingMixin):
                 after_id=after["id"] if after else "",
             )  # fmt: skip
 
+    async def count_expired_videos(self, before: datetime, *, stages_ended: bool = True) -> int:
+        """Count what ``fetch_expired_videos`` would list."""
+        async with self._db.get_connection() as conn:
+            return int(await conn.fetchval(SQL["count_expired_videos"], before=before, stages_ended=stages_ended))
+
     async def run_janitor(
         self,
         video_ids: Sequence[str],
@@ -434,6 +447,12 @@ class MaiaDAO(GhostTrackingMixin):
                 payload = {"videos": retired, "shards": [shard.path for shard in shards]}
                 await events.record(conn, "videos.retired", None, payload, now=now)
         return len(retired)
+
+    async def count_idle_terms(self, before: datetime, *, below: float = 1.0, now: datetime | None = None) -> int:
+        """Count the terms that ``sleep_terms`` would put to sleep."""
+        async with self._db.get_connection() as conn:
+            idle = await conn.fetchval(SQL["count_idle_terms"], before=before, below=below, now=now or clock.now())
+        return int(idle)
 
     async def sleep_terms(self, before: datetime, *, below: float = 1.0, now: datetime | None = None) -> int:
         """Put terms to sleep that nobody mentioned since ``before`` and whose yield is below ``below``.
@@ -473,6 +492,11 @@ class MaiaDAO(GhostTrackingMixin):
         return bool(await count(self._db, SQL["release_work"], name=name, token=token))
 
     # -- Overview -----------------------------------------------------------------------------------------------------
+
+    async def fetch_fastest(self, limit: int = 10) -> list[Riser]:
+        """List the videos with the most views an hour, the fastest first."""
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(SQL["fetch_fastest"], limit=limit)
 
     async def overview(self, *, now: datetime | None = None) -> Overview:
         """Count what there is, what waits, and what the vault is proven to hold."""

@@ -9,7 +9,7 @@
 INSERT INTO search_queue AS q (query_term, priority, pinned, next_search_at, added_at, last_mentioned_at)
 SELECT term, %(priority)s, %(pinned)s, %(now)s, %(now)s, %(now)s
   FROM unnest(%(terms)s::text[]) AS term
- ORDER BY term
+ ORDER BY term COLLATE "C"
     ON CONFLICT (query_term) DO UPDATE
    SET mention_count = q.mention_count + 1,
        last_mentioned_at = excluded.last_mentioned_at,
@@ -51,7 +51,7 @@ WITH held AS (
            AS o (id, lease_token, next_search_at, window_after, window_before, next_page_token, candidates,
                  discovered, yield, asleep)
       JOIN search_queue AS q USING (id, lease_token)
-     ORDER BY q.query_term
+     ORDER BY q.query_term COLLATE "C"
        FOR UPDATE OF q
 )
 UPDATE search_queue AS q
@@ -80,7 +80,7 @@ WITH held AS (
       FROM unnest(%(id)s::bigint[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
            AS f (id, lease_token, reason, next_attempt_at)
       JOIN search_queue AS q USING (id, lease_token)
-     ORDER BY q.query_term
+     ORDER BY q.query_term COLLATE "C"
        FOR UPDATE OF q
 )
 UPDATE search_queue AS q
@@ -99,7 +99,7 @@ WITH held AS (
     SELECT id
       FROM search_queue
      WHERE lease_token = %(token)s
-     ORDER BY query_term
+     ORDER BY query_term COLLATE "C"
        FOR UPDATE
 )
 UPDATE search_queue AS q
@@ -117,7 +117,7 @@ UPDATE search_queue AS q
 INSERT INTO channels (id, title, added_at, in_roster, pinned, next_poll_at)
 SELECT c.id, c.title, %(now)s, %(in_roster)s, %(pinned)s, CASE WHEN %(in_roster)s THEN %(now)s::timestamptz END
   FROM unnest(%(id)s::text[], %(title)s::text[]) AS c (id, title)
- ORDER BY c.id
+ ORDER BY c.id COLLATE "C"
     ON CONFLICT DO NOTHING
 RETURNING id, title;
 
@@ -246,7 +246,7 @@ watched AS (
     SELECT id, channel_id, published_at, tracking_tier, next_track_at, observed_at, views, likes, comment_count,
            %(now)s
       FROM found
-     ORDER BY id
+     ORDER BY id COLLATE "C"
         ON CONFLICT DO NOTHING
     RETURNING video_id
 ),
@@ -273,7 +273,7 @@ SELECT w.video_id, w.channel_id, w.published_at, w.tier, w.next_track_at, %(now)
   FROM unnest(%(video_id)s::text[], %(channel_id)s::text[], %(published_at)s::timestamptz[],
               %(tracking_tier)s::tracking_tier[], %(next_track_at)s::timestamptz[])
        AS w (video_id, channel_id, published_at, tier, next_track_at)
- ORDER BY w.video_id
+ ORDER BY w.video_id COLLATE "C"
     ON CONFLICT DO NOTHING;
 
 ------------------------------------------------------------------------------------------------------------------------
@@ -389,6 +389,14 @@ SELECT v.id, v.channel_id, c.title AS channel_title, v.title, v.published_at, v.
  ORDER BY v.discovered_at, v.id
  LIMIT %(limit)s;
 
+-- name: count_expired_videos
+-- Count the videos past their time whose stages have ended.
+SELECT count(*)
+  FROM videos AS v
+ WHERE v.discovered_at < %(before)s
+   AND NOT (%(stages_ended)s AND EXISTS (
+           SELECT FROM video_stage AS s WHERE s.video_id = v.id AND s.state = 'PENDING'));
+
 -- name: run_janitor
 -- Delete videos from the hot queue, and with them what is left of their stages. Nothing else refers to them.
 DELETE FROM videos AS v
@@ -409,9 +417,19 @@ UPDATE search_queue
           AND last_mentioned_at < %(before)s
           AND yield < %(below)s
           AND (leased_until IS NULL OR leased_until <= %(now)s)
-        ORDER BY query_term
+        ORDER BY query_term COLLATE "C"
           FOR UPDATE SKIP LOCKED
        );
+
+-- name: count_idle_terms
+-- Count the terms that nobody mentions and that find little.
+SELECT count(*)
+  FROM search_queue
+ WHERE status = 'ACTIVE'
+   AND NOT pinned
+   AND last_mentioned_at < %(before)s
+   AND yield < %(below)s
+   AND (leased_until IS NULL OR leased_until <= %(now)s);
 
 -- name: database_size
 -- The database's size on disk.
@@ -454,6 +472,15 @@ SELECT name
 ------------------------------------------------------------------------------------------------------------------------
 -- Overview
 ------------------------------------------------------------------------------------------------------------------------
+
+-- name: fetch_fastest
+-- The videos with the most views an hour.
+SELECT w.video_id, v.title, w.published_at, w.last_views AS views, w.rate
+  FROM watchlist AS w
+  LEFT JOIN videos AS v ON v.id = w.video_id
+ WHERE w.rate IS NOT NULL
+ ORDER BY w.rate DESC, w.video_id
+ LIMIT %(limit)s;
 
 -- name: overview
 -- How many of each there are.

@@ -18,11 +18,13 @@ RETURNING w.video_id, w.channel_id, w.published_at, w.tracking_tier, w.next_trac
           w.last_views, w.last_likes, w.last_comments, w.rate, w.misses, w.attempts, w.lease_token;
 
 -- name: log_video_stats_batch
--- Store each sample once, however often it is reported.
+-- Store each sample once, however often it is reported; in one order, so that two who report the same never wait for
+-- each other in a circle.
 INSERT INTO video_stats_log (video_id, timestamp, views, likes, comment_count)
 SELECT *
   FROM unnest(%(video_id)s::text[], %(timestamp)s::timestamptz[], %(views)s::bigint[], %(likes)s::bigint[],
-              %(comment_count)s::bigint[])
+              %(comment_count)s::bigint[]) AS s (video_id, timestamp)
+ ORDER BY s.video_id COLLATE "C", s.timestamp
     ON CONFLICT DO NOTHING;
 
 -- name: update_watchlist_schedule

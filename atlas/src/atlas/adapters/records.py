@@ -239,6 +239,7 @@ class ClosedDay(NamedTuple):
     day: date
     rows: int
     partition: str | None  # None: its rows lie in the default partition only
+    bytes: int = 0  # of the partition, indexes included
 
 
 class ExpiredVideo(TypedDict):
@@ -255,6 +256,16 @@ class ExpiredVideo(TypedDict):
     default_language: str | None
     wiki_topics: list[str]
     discovered_at: datetime
+
+
+class Riser(TypedDict):
+    """A video that gains views fast."""
+
+    video_id: str
+    title: str | None  # None once it has left the hot queue
+    published_at: datetime
+    views: int | None
+    rate: float  # smoothed views an hour
 
 
 # ---------------------------------------------------------------------------------------------------------------------
