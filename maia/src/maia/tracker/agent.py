@@ -1,0 +1,201 @@
+"""One cycle of the Tracker: claim due videos of the watchlist, read their counts, store samples and schedule together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple, TypedDict
+
+from atlas import clock
+from atlas.adapters.maia_ghost import next_track
+from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
+from atlas.errors import ApiError, Bucket, QuotaExhausted
+from maia.backoff import retry_at
+from maia.batches import IDS_PER_CALL, batched
+from maia.toolbox import Toolbox, open_toolbox
+from maia.tracker import core
+
+log = logging.getLogger(__name__)
+
+CALLS_PER_ROUND = 10
+
+
+class TrackerSummary(TypedDict):
+    """What a cycle did; ``quota`` counts the calls by bucket."""
+
+    videos_tracked: int
+    samples: int
+    missing: int
+    failed: int
+    quota: dict[Bucket, int]
+    stopped_by: str
+
+
+async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummary:
+    """Run one cycle with the tools of the settings."""
+    async with open_toolbox("tracker") as tools:
+        return await track(tools, every=every)
+
+
+async def track(tools: Toolbox, *, every: timedelta) -> TrackerSummary:
+    """Read what is due within the share of a run that comes round ``every`` so often."""
+    share: dict[Bucket, int] = {
+        "stats": await tools.share("stats", every),
+        "general": await tools.share("general", every),
+    }
+    return await _Tracking(tools, share).run()
+
+
+class Reading(NamedTuple):
+    """The counts of a video; None where they are hidden."""
+
+    views: int | None
+    likes: int | None
+    comments: int | None
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What became of the ids of a round; an id in none of these was not asked about, for want of quota."""
+
+    read: dict[str, Reading] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class _Tracking:
+    """One cycle: what it may still spend, and its counts."""
+
+    def __init__(self, tools: Toolbox, share: dict[Bucket, int]) -> None:
+        self._dao = tools.dao
+        self._youtube = tools.youtube
+        self._left = share
+        self._summary: TrackerSummary = {
+            "videos_tracked": 0,
+            "samples": 0,
+            "missing": 0,
+            "failed": 0,
+            "quota": {"stats": 0, "general": 0},
+            "stopped_by": "share of the day's quota used",
+        }
+
+    async def run(self) -> TrackerSummary:
+        while calls := self._affordable():
+            rows = await self._dao.fetch_tracking_batch(calls * IDS_PER_CALL)
+            if not rows:
+                self._summary["stopped_by"] = "nothing due"
+                break
+            try:
+                await self._round(rows)
+            finally:
+                # What was neither completed nor failed goes back at once; a lease would run out by itself.
+                for token in {row["lease_token"] for row in rows}:
+                    await self._dao.release_tracking(token)
+        return self._summary
+
+    def _affordable(self) -> int:
+        """Calls the next round may make: of the stats bucket, or of the general one when that is spent."""
+        return min(CALLS_PER_ROUND, self._left["stats"] or self._left["general"])
+
+    async def _round(self, rows: Sequence[TrackingRow]) -> None:
+        answers = _Answers()
+        unaccounted: list[str] = []
+        for chunk in await asyncio.gather(
+            *(self._read(chunk, answers) for chunk in batched([r["video_id"] for r in rows]))
+        ):
+            unaccounted += chunk
+        # An id that did not come back is no proof of deletion: ask for its status.
+        await asyncio.gather(*(self._probe(chunk, answers) for chunk in batched(unaccounted)))
+        for video_id in unaccounted:
+            if video_id not in answers.read and video_id not in answers.missing:
+                answers.failed.setdefault(video_id, "not accounted for, and no quota left to ask for its status")
+        await self._store(rows, answers)
+
+    async def _read(self, ids: Sequence[str], answers: _Answers) -> Sequence[str]:
+        """Read counts into ``answers``; returns the ids YouTube did not account for."""
+        if self._left["stats"] > 0:
+            try:
+                self._spend("stats")
+                batch = await self._youtube.batch_stats(ids)
+            except QuotaExhausted as spent:
+                self._stop(spent)
+            except ApiError as error:
+                answers.failed.update(dict.fromkeys(ids, str(error)))
+                return ()
+            else:
+                answers.read.update(
+                    (video_id, Reading(stats.views, stats.likes, stats.comment_count))
+                    for video_id, stats in batch.returned.items()
+                )
+                answers.failed.update(batch.failed)
+                return [video_id for video_id in ids if video_id in batch.unaccounted]
+        # The dearer road, with the status probe included: an id it leaves out is missing.
+        await self._probe(ids, answers)
+        return ()
+
+    async def _probe(self, ids: Sequence[str], answers: _Answers) -> None:
+        """Ask whether videos exist, and read their counts on the way; one unit of the general bucket."""
+        if self._left["general"] <= 0:
+            return
+        try:
+            self._spend("general")
+            videos = {video.id: video for video in await self._youtube.videos(ids, parts=("status", "statistics"))}
+        except QuotaExhausted as spent:
+            self._stop(spent)
+            return
+        except ApiError as error:
+            answers.failed.update(dict.fromkeys(ids, str(error)))
+            return
+        for video_id in ids:
+            video = videos.get(video_id)
+            if video is None or video.upload_status in core.GONE:
+                answers.missing.add(video_id)
+            else:
+                answers.read[video_id] = Reading(video.views, video.likes, video.comment_count)
+
+    async def _store(self, rows: Sequence[TrackingRow], answers: _Answers) -> None:
+        now = clock.now()
+        samples, outcomes, misses, failures = [], [], [], []
+        for row in rows:
+            video_id = row["video_id"]
+            if (reading := answers.read.get(video_id)) is not None:
+                samples.append(Sample(video_id, now, *reading))
+                tier, at = next_track(row["published_at"], now)
+                rate = core.smoothed_rate(
+                    row["rate"],
+                    last_views=row["last_views"],
+                    last_at=row["last_tracked_at"],
+                    views=reading.views,
+                    now=now,
+                )
+                outcomes.append(TrackOutcome(video_id, row["lease_token"], tier, at, *reading, rate))
+            elif video_id in answers.missing:
+                tier, at = core.after_miss(row["tracking_tier"], row["misses"], now)
+                misses.append(Miss(video_id, row["lease_token"], tier, at))
+            elif (reason := answers.failed.get(video_id)) is not None:
+                at = retry_at(row["attempts"], now, longest=core.LONGEST_RETRY)
+                failures.append(Failure(video_id, row["lease_token"], reason, at))
+        async with self._dao.transaction() as dao:
+            stored = await dao.log_video_stats_batch(samples)
+            await dao.update_watchlist_schedule(outcomes, now=now)
+            await dao.record_misses(misses, now=now)
+            await dao.fail_tracking(failures)
+        summary = self._summary
+        summary["videos_tracked"] += len(outcomes)
+        summary["samples"] += stored
+        summary["missing"] += len(misses)
+        summary["failed"] += len(failures)
+        if failures:
+            log.warning("%d readings failed, the first: %s", len(failures), failures[0].reason)
+
+    def _spend(self, bucket: Bucket) -> None:
+        self._left[bucket] = max(self._left[bucket] - 1, 0)
+        self._summary["quota"][bucket] += 1
+
+    def _stop(self, spent: QuotaExhausted) -> None:
+        self._left[spent.bucket] = 0
+        self._summary["quota"][spent.bucket] -= 1  # the call was not made
+        self._summary["stopped_by"] = str(spent)
