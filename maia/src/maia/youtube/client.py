@@ -312,7 +312,7 @@ class YouTube:
             logger.debug("%s: HTTP %d, %d bytes", call.path, status, len(body))
             if 200 <= status < 300:
                 try:
-                    answer = orjson.loads(body)
+                    answer = parse.decode(body)
                 except orjson.JSONDecodeError:
                     answer = None
                 if isinstance(answer, dict) and answer.get("error") is None:

@@ -13,6 +13,8 @@ from functools import lru_cache
 from html import unescape
 from typing import Any, Final
 
+import orjson
+
 from maia.youtube.errors import unusable
 from maia.youtube.models import (
     BatchStats,
@@ -35,8 +37,18 @@ _LONGEST_DURATION = 40
 _COUNTS = ("viewCount", "likeCount", "commentCount")
 _ISO_DURATION = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
 _PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 # Exactly what YouTube escapes: html.unescape alone would spoil "&copy" in a title that came unescaped.
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#39|#x27);")
+
+
+def decode(body: bytes) -> Any:
+    """Decode JSON, without the NULs that JSON can spell and PostgreSQL cannot store.
+
+    Raises:
+        orjson.JSONDecodeError: it is not JSON, or not all of it.
+    """
+    return orjson.loads(_NUL.sub(rb"\1", body) if b"\\u0000" in body else body)
 
 
 def search_page(answer: Any) -> SearchPage:
