@@ -15,7 +15,7 @@ SET LOCAL lock_timeout = {milliseconds};
 -- name: missing
 -- Pick the tables that do not exist.
 SELECT name
-  FROM unnest(%(names)s::text[]) AS name
+  FROM unnest(%(names)b::text[]) AS name
  WHERE to_regclass(quote_ident(name)) IS NULL;
 
 -- name: days

@@ -42,8 +42,18 @@ class Joined:
 
 
 def columns(rows: Sequence[NamedTuple]) -> dict[str, list[Any]]:
-    """Turn a batch, which must not be empty, into one list per field: the arrays of an ``unnest``."""
-    return dict(zip(rows[0]._fields, map(list, zip(*rows, strict=True)), strict=True))
+    """Turn a batch, which must not be empty, into one list per field: the arrays of an ``unnest``.
+
+    The statements take them in binary (``%(name)b::type[]``), which costs psycopg a tenth of what text does.
+    """
+    return dict(zip(rows[0]._fields, map(_column, zip(*rows, strict=True)), strict=True))
+
+
+def _column(values: tuple[Any, ...]) -> list[Any]:
+    # psycopg refuses a list with both ints and floats; a caller's 0 for 0.0 is no reason to fail.
+    if float in map(type, values):
+        return [None if value is None else float(value) for value in values]
+    return list(values)
 
 
 async def settle(

@@ -170,10 +170,11 @@ class MaiaDAO(GhostTrackingMixin):
                 ],
                 now=now,
             )
-            await conn.execute(
-                SQL["add_channels__known"],
-                {**columns(list(unique.values())), "in_roster": in_roster, "pinned": pinned, "now": now},
-            )
+            if len(rows) < len(unique):
+                await conn.execute(
+                    SQL["add_channels__known"],
+                    {**columns(list(unique.values())), "in_roster": in_roster, "pinned": pinned, "now": now},
+                )
         return len(rows)
 
     async def fetch_channel_batch(self, batch_size: int = 10, *, now: datetime | None = None) -> list[ChannelRow]:
@@ -329,7 +330,9 @@ class MaiaDAO(GhostTrackingMixin):
     async def missing_partitions(self, *, now: datetime | None = None, days_ahead: int = 7) -> list[str]:
         """Name the partitions that ``ensure_partitions`` would make."""
         today = (now or clock.now()).astimezone(UTC).date()
-        wanted = [part for table in _partitions.ALL for part in table.between(today, today + timedelta(days=days_ahead))]
+        wanted = [
+            part for table in _partitions.ALL for part in table.between(today, today + timedelta(days=days_ahead))
+        ]
         async with self._db.get_connection() as conn:
             return [partition.name for partition in await _partitions.missing(conn, wanted)]
 

@@ -8,7 +8,7 @@
 -- Add terms or mention them once more, in one order, so that two Hunters never wait for each other in a circle.
 INSERT INTO search_queue AS q (query_term, priority, pinned, next_search_at, added_at, last_mentioned_at)
 SELECT term, %(priority)s, %(pinned)s, %(now)s, %(now)s, %(now)s
-  FROM unnest(%(terms)s::text[]) AS term
+  FROM unnest(%(terms)b::text[]) AS term
  ORDER BY term COLLATE "C"
     ON CONFLICT (query_term) DO UPDATE
    SET mention_count = q.mention_count + 1,
@@ -45,9 +45,9 @@ RETURNING q.id, q.query_term, q.priority, q.pinned, q.mention_count, q.last_sear
 -- End the leases of terms that were searched; rows are locked in the order in which terms are added.
 WITH held AS (
     SELECT o.*
-      FROM unnest(%(id)s::bigint[], %(lease_token)s::uuid[], %(next_search_at)s::timestamptz[],
-                  %(window_after)s::timestamptz[], %(window_before)s::timestamptz[], %(next_page_token)s::text[],
-                  %(candidates)s::bigint[], %(discovered)s::bigint[], %(yield_)s::real[], %(asleep)s::boolean[])
+      FROM unnest(%(id)b::bigint[], %(lease_token)b::uuid[], %(next_search_at)b::timestamptz[],
+                  %(window_after)b::timestamptz[], %(window_before)b::timestamptz[], %(next_page_token)b::text[],
+                  %(candidates)b::bigint[], %(discovered)b::bigint[], %(yield_)b::real[], %(asleep)b::boolean[])
            AS o (id, lease_token, next_search_at, window_after, window_before, next_page_token, candidates,
                  discovered, yield, asleep)
       JOIN search_queue AS q USING (id, lease_token)
@@ -77,7 +77,7 @@ RETURNING q.id;
 -- Count a failed search and put the term off.
 WITH held AS (
     SELECT f.*
-      FROM unnest(%(id)s::bigint[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
+      FROM unnest(%(id)b::bigint[], %(lease_token)b::uuid[], %(reason)b::text[], %(next_attempt_at)b::timestamptz[])
            AS f (id, lease_token, reason, next_attempt_at)
       JOIN search_queue AS q USING (id, lease_token)
      ORDER BY q.query_term COLLATE "C"
@@ -116,7 +116,7 @@ UPDATE search_queue AS q
 -- Add the channels we do not know, in one order, and return them.
 INSERT INTO channels (id, title, added_at, in_roster, pinned, next_poll_at)
 SELECT c.id, c.title, %(now)s, %(in_roster)s, %(pinned)s, CASE WHEN %(in_roster)s THEN %(now)s::timestamptz END
-  FROM unnest(%(id)s::text[], %(title)s::text[]) AS c (id, title)
+  FROM unnest(%(id)b::text[], %(title)b::text[]) AS c (id, title)
  ORDER BY c.id COLLATE "C"
     ON CONFLICT DO NOTHING
 RETURNING id, title;
@@ -125,7 +125,7 @@ RETURNING id, title;
 -- Give known channels what they lack: a title, a place in the roster, the pin. Rows that lack nothing are not touched.
 WITH lacking AS (
     SELECT known.id, seen.title
-      FROM unnest(%(id)s::text[], %(title)s::text[]) AS seen (id, title)
+      FROM unnest(%(id)b::text[], %(title)b::text[]) AS seen (id, title)
       JOIN channels AS known USING (id)
      WHERE (known.title IS NULL AND seen.title IS NOT NULL)
         OR (%(in_roster)s AND NOT known.in_roster)
@@ -165,7 +165,7 @@ RETURNING c.id, c.title, c.pinned, c.added_at, c.next_poll_at, c.last_polled_at,
 -- End the leases of channels whose uploads were read; rows are locked in the order in which channels are added.
 WITH held AS (
     SELECT o.*
-      FROM unnest(%(id)s::text[], %(lease_token)s::uuid[], %(next_poll_at)s::timestamptz[], %(upload_rate)s::real[])
+      FROM unnest(%(id)b::text[], %(lease_token)b::uuid[], %(next_poll_at)b::timestamptz[], %(upload_rate)b::real[])
            AS o (id, lease_token, next_poll_at, upload_rate)
       JOIN channels AS c USING (id, lease_token)
      ORDER BY c.id
@@ -187,7 +187,7 @@ RETURNING c.id;
 -- Count a failed poll and put the channel off.
 WITH held AS (
     SELECT f.*
-      FROM unnest(%(id)s::text[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
+      FROM unnest(%(id)b::text[], %(lease_token)b::uuid[], %(reason)b::text[], %(next_attempt_at)b::timestamptz[])
            AS f (id, lease_token, reason, next_attempt_at)
       JOIN channels AS c USING (id, lease_token)
      ORDER BY c.id
@@ -228,7 +228,7 @@ UPDATE channels AS c
 -- Pick the ids that are on the watchlist.
 SELECT video_id
   FROM watchlist
- WHERE video_id = ANY(%(video_ids)s::text[]);
+ WHERE video_id = ANY(%(video_ids)b::text[]);
 
 -- name: ingest_video_metadata
 -- Put on the watchlist what is not there, in one order; what that adds, and only that, goes into the hot queue with
@@ -261,7 +261,7 @@ hot AS (
 staged AS (
     INSERT INTO video_stage (video_id, stage, next_attempt_at)
     SELECT hot.id, stage, %(now)s
-      FROM hot, unnest(%(stages)s::text[]) AS stage
+      FROM hot, unnest(%(stages)b::text[]) AS stage
 )
 SELECT id AS video_id
   FROM hot;
@@ -270,8 +270,8 @@ SELECT id AS video_id
 -- Track videos, in one order; known ones stay as they are.
 INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, added_at)
 SELECT w.video_id, w.channel_id, w.published_at, w.tier, w.next_track_at, %(now)s
-  FROM unnest(%(video_id)s::text[], %(channel_id)s::text[], %(published_at)s::timestamptz[],
-              %(tracking_tier)s::tracking_tier[], %(next_track_at)s::timestamptz[])
+  FROM unnest(%(video_id)b::text[], %(channel_id)b::text[], %(published_at)b::timestamptz[],
+              %(tracking_tier)b::tracking_tier[], %(next_track_at)b::timestamptz[])
        AS w (video_id, channel_id, published_at, tier, next_track_at)
  ORDER BY w.video_id COLLATE "C"
     ON CONFLICT DO NOTHING;
@@ -306,7 +306,7 @@ RETURNING s.video_id, v.channel_id, v.title, v.published_at, v.duration, v.tags,
 -- name: mark_video_done
 -- A stage that ended well goes away.
 DELETE FROM video_stage
- WHERE video_id = ANY(%(video_ids)s::text[])
+ WHERE video_id = ANY(%(video_ids)b::text[])
    AND stage = %(stage)s
    AND lease_token = %(token)s;
 
@@ -319,7 +319,7 @@ UPDATE video_stage AS s
        next_attempt_at = f.next_attempt_at,
        lease_token = NULL,
        leased_until = NULL
-  FROM unnest(%(id)s::text[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
+  FROM unnest(%(id)b::text[], %(lease_token)b::uuid[], %(reason)b::text[], %(next_attempt_at)b::timestamptz[])
        AS f (id, lease_token, reason, next_attempt_at)
  WHERE s.video_id = f.id
    AND s.stage = %(stage)s
@@ -371,8 +371,8 @@ DELETE FROM video_stats_log_default
 -- Note the shards that were proven to be in the vault.
 INSERT INTO vault_manifest (path, kind, day, digest, rows, bytes, min_time, max_time, verified_at)
 SELECT s.*, %(now)s
-  FROM unnest(%(path)s::text[], %(kind)s::text[], %(day)s::date[], %(digest)s::text[], %(rows)s::bigint[],
-              %(bytes)s::bigint[], %(min_time)s::timestamptz[], %(max_time)s::timestamptz[]) AS s
+  FROM unnest(%(path)b::text[], %(kind)b::text[], %(day)b::date[], %(digest)b::text[], %(rows)b::bigint[],
+              %(bytes)b::bigint[], %(min_time)b::timestamptz[], %(max_time)b::timestamptz[]) AS s
     ON CONFLICT (path) DO UPDATE
    SET verified_at = excluded.verified_at;
 
@@ -400,7 +400,7 @@ SELECT count(*)
 -- name: run_janitor
 -- Delete videos from the hot queue, and with them what is left of their stages. Nothing else refers to them.
 DELETE FROM videos AS v
- WHERE v.id = ANY(%(video_ids)s::text[])
+ WHERE v.id = ANY(%(video_ids)b::text[])
    AND NOT (%(stages_ended)s AND EXISTS (
            SELECT FROM video_stage AS s WHERE s.video_id = v.id AND s.state = 'PENDING'))
 RETURNING v.id;

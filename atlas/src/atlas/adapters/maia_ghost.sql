@@ -22,8 +22,8 @@ RETURNING w.video_id, w.channel_id, w.published_at, w.tracking_tier, w.next_trac
 -- each other in a circle.
 INSERT INTO video_stats_log (video_id, timestamp, views, likes, comment_count)
 SELECT *
-  FROM unnest(%(video_id)s::text[], %(timestamp)s::timestamptz[], %(views)s::bigint[], %(likes)s::bigint[],
-              %(comment_count)s::bigint[]) AS s (video_id, timestamp)
+  FROM unnest(%(video_id)b::text[], %(timestamp)b::timestamptz[], %(views)b::bigint[], %(likes)b::bigint[],
+              %(comment_count)b::bigint[]) AS s (video_id, timestamp)
  ORDER BY s.video_id COLLATE "C", s.timestamp
     ON CONFLICT DO NOTHING;
 
@@ -42,9 +42,9 @@ UPDATE watchlist AS w
        reason = NULL,
        lease_token = NULL,
        leased_until = NULL
-  FROM unnest(%(video_id)s::text[], %(lease_token)s::uuid[], %(tier)s::tracking_tier[],
-              %(next_track_at)s::timestamptz[], %(views)s::bigint[], %(likes)s::bigint[],
-              %(comment_count)s::bigint[], %(rate)s::real[])
+  FROM unnest(%(video_id)b::text[], %(lease_token)b::uuid[], %(tier)b::tracking_tier[],
+              %(next_track_at)b::timestamptz[], %(views)b::bigint[], %(likes)b::bigint[],
+              %(comment_count)b::bigint[], %(rate)b::real[])
        AS o (video_id, lease_token, tier, next_track_at, views, likes, comments, rate)
  WHERE w.video_id = o.video_id
    AND w.lease_token = o.lease_token
@@ -54,8 +54,8 @@ RETURNING w.video_id;
 -- Count a confirmed miss, and say which videos were given up by it.
 WITH held AS (
     SELECT w.video_id, w.tracking_tier AS tier_before, o.tier, o.next_track_at, o.reason
-      FROM unnest(%(video_id)s::text[], %(lease_token)s::uuid[], %(tier)s::tracking_tier[],
-                  %(next_track_at)s::timestamptz[], %(reason)s::text[])
+      FROM unnest(%(video_id)b::text[], %(lease_token)b::uuid[], %(tier)b::tracking_tier[],
+                  %(next_track_at)b::timestamptz[], %(reason)b::text[])
            AS o (video_id, lease_token, tier, next_track_at, reason)
       JOIN watchlist AS w USING (video_id)
      WHERE w.lease_token = o.lease_token
@@ -81,7 +81,7 @@ UPDATE watchlist AS w
        next_track_at = f.next_attempt_at,
        lease_token = NULL,
        leased_until = NULL
-  FROM unnest(%(id)s::text[], %(lease_token)s::uuid[], %(reason)s::text[], %(next_attempt_at)s::timestamptz[])
+  FROM unnest(%(id)b::text[], %(lease_token)b::uuid[], %(reason)b::text[], %(next_attempt_at)b::timestamptz[])
        AS f (id, lease_token, reason, next_attempt_at)
  WHERE w.video_id = f.id
    AND w.lease_token = f.lease_token

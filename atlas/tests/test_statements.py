@@ -1,0 +1,100 @@
+"""Every statement of the DAO plans against the schema and belongs to a method; every claim uses its index."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+
+from atlas.adapters import _partitions, maia, maia_ghost
+from atlas.db import DatabaseManager
+
+NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
+STATEMENTS = {**maia.SQL, **maia_ghost.SQL}
+
+
+class Parameters(Mapping[str, Any]):
+    """A value for every parameter: NULL where the statement itself says the type."""
+
+    values_: ClassVar = {
+        "now": NOON, "before": NOON, "start": NOON, "stop": NOON, "after_time": NOON, "after_id": "",
+        "lease": timedelta(minutes=10), "token": UUID(int=1), "batch_size": 50, "limit": 50, "below": 1.0,
+        "dead_after": 5, "length": 500, "priority": 0, "pinned": False, "in_roster": True, "stages_ended": True,
+        "name": "janitor", "videos": "[]", "stage": "painter",
+    }  # fmt: skip
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values_.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+async def test_the_statement_plans_against_the_schema(name: str, database: DatabaseManager) -> None:
+    async with database.get_connection() as conn:
+        await conn.execute(f"EXPLAIN {STATEMENTS[name]}".encode(), Parameters())
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_the_statement_belongs_to_a_method(name: str) -> None:
+    method = name.strip("_").split("__")[0]
+    owners = (maia.MaiaDAO, maia)
+    assert any(hasattr(owner, wanted) for owner in owners for wanted in (name, method, f"_{method}"))
+
+
+@pytest.mark.parametrize("name", sorted(_partitions.STATEMENTS))
+def test_the_statement_on_partitions_has_a_user(name: str) -> None:
+    assert f'"{name}"' in inspect.getsource(_partitions)
+
+
+FILL = """
+INSERT INTO search_queue (query_term, next_search_at, added_at, last_mentioned_at, pinned, priority)
+SELECT 'term ' || n, %(noon)s + (n - 2000) * interval '1 minute', %(noon)s, %(noon)s, n % 50 = 0, n % 3
+  FROM generate_series(1, 20000) AS n;
+INSERT INTO channels (id, added_at, in_roster, next_poll_at)
+SELECT 'UC' || n, %(noon)s, n % 4 > 0, %(noon)s + (n - 2000) * interval '1 minute' FROM generate_series(1, 20000) AS n;
+INSERT INTO videos (id, channel_id, title, published_at, discovered_at)
+SELECT 'v' || n, 'UC' || n, '', %(noon)s, %(noon)s + (n - 2000) * interval '1 minute'
+  FROM generate_series(1, 20000) AS n;
+INSERT INTO video_stage (video_id, stage, next_attempt_at)
+SELECT 'v' || n, stage, %(noon)s + (n - 2000) * interval '1 minute'
+  FROM generate_series(1, 20000) AS n, unnest('{painter,scribe}'::text[]) AS stage;
+INSERT INTO watchlist (video_id, published_at, tracking_tier, next_track_at, added_at)
+SELECT 'v' || n, %(noon)s, 'DAILY', %(noon)s + (n - 2000) * interval '1 minute', %(noon)s
+  FROM generate_series(1, 20000) AS n;
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("fetch_hunter_batch", "search_queue_due"),
+        ("fetch_channel_batch", "channels_due"),
+        ("fetch_tracking_batch", "watchlist_due"),
+        ("_claim_stage", "video_stage_due"),
+        ("release_tracking", "watchlist_due"),
+        ("release_channels", "channels_due"),
+        ("release_stage", "video_stage_due"),
+        ("fetch_expired_videos", "videos_discovered"),
+    ],
+)
+async def test_what_is_due_is_found_through_its_index(name: str, index: str, database: DatabaseManager) -> None:
+    async with database.get_connection() as conn:
+        for statement in FILL.split(";\n"):
+            await conn.execute(statement.replace("%", "%%").replace("%%(noon)s", "%(noon)s").encode(), {"noon": NOON})
+        await conn.execute("ANALYZE")
+        plan = "\n".join(
+            row["QUERY PLAN"]
+            for row in await conn.fetch(f"EXPLAIN {STATEMENTS[name]}", **Parameters())  # type: ignore[arg-type]
+        )
+    assert index in plan
+    if name.startswith(("fetch", "_claim")):
+        assert "Sort" not in plan, plan
