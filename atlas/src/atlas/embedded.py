@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -63,9 +64,7 @@ class EmbeddedServer:
     _shared: ClassVar[dict[Path, EmbeddedServer]] = {}
     _shared_lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(
-        self, home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         self._home = home.expanduser().resolve()
         self._override = binaries
         self._settings = {**SETTINGS, **(settings or {})}
@@ -183,8 +182,7 @@ class EmbeddedServer:
             if not _pg_binaries.may_enter(root, self._account):
                 if existing:
                     raise ConfigurationError(
-                        f"the database in {root} is closed to the account it runs as: "
-                        "open the folders above it"
+                        f"the database in {root} is closed to the account it runs as: open the folders above it"
                     )
                 with contextlib.suppress(OSError):
                     root.rmdir()
@@ -257,16 +255,16 @@ class EmbeddedServer:
             return
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        running = self._postmaster()
+        running = self._postmaster() or self._clear_after_crash()
         if running is None:
             self._start()
-        else:
-            # Another process was killed while it started the server.
-            self._await_ready(running.pid)
-            if self._ready_postmaster() is None:
-                # A tidy-up took the socket away: nobody can come in any more.
-                self._stop()
-                self._start()
+            return
+        # Another process was killed while it started the server.
+        self._await_ready(running.pid)
+        if self._ready_postmaster() is None:
+            # A tidy-up took the socket away: nobody can come in any more.
+            self._stop()
+            self._start()
 
     def _initialise(self) -> None:
         """Make the data folder, under another name until it is whole."""
@@ -287,7 +285,6 @@ class EmbeddedServer:
         fresh.rename(self._data)
 
     def _start(self) -> None:
-        self._clear_after_crash()
         made_by = (self._data / "PG_VERSION").read_text().strip()
         if int(made_by) != (version := self._major_version()):
             raise ConfigurationError(
@@ -344,36 +341,45 @@ class EmbeddedServer:
             with contextlib.suppress(OSError):
                 Path(lines[4]).rmdir()
 
-    def _clear_after_crash(self) -> None:
-        """Make sure that no child of a killed server still writes, and that no stale pid is in the way."""
-        import psutil
+    def _clear_after_crash(self) -> psutil.Process | None:
+        """Make sure that nobody writes to our data any more, and that no stale pid is in the way.
 
-        orphans = [process for process in psutil.process_iter() if self._is_child(process)]
-        if not _wait(lambda: not any(map(self._is_ours, orphans)), ORPHAN_TIMEOUT_S):
-            for process in filter(self._is_ours, orphans):
-                logger.warning("ending process %s, which a killed database server left behind", process.pid)
-                process.kill()
-            if not _wait(lambda: not any(map(self._is_ours, orphans)), ORPHAN_TIMEOUT_S):
-                raise DatabaseUnavailable("processes of a killed database server do not end")
-        # PostgreSQL clears a pid file that names nobody, but takes a living stranger for its postmaster.
+        A server that another process had only just launched shows itself meanwhile, and is returned.
+        """
+        import psutil  # an extra
+
+        survivors = [process for process in psutil.process_iter() if self._is_ours(process)]
+
+        def settled() -> bool:
+            return self._postmaster() is not None or not any(map(self._is_ours, survivors))
+
+        _wait(settled, ORPHAN_TIMEOUT_S)
+        if (running := self._postmaster()) is not None:
+            return running
+        for process in filter(self._is_ours, survivors):
+            # A server's children call themselves "postgres: …"; without it they end, unless they are busy.
+            if not "".join(process.cmdline()[:1]).startswith("postgres:"):
+                raise DatabaseUnavailable(f"process {process.pid} works on {self._data}: stop it")
+            logger.warning("ending process %s, which a killed database server left behind", process.pid)
+            process.kill()
+        if not _wait(settled, ORPHAN_TIMEOUT_S):
+            raise DatabaseUnavailable("processes of a killed database server do not end")
         lines = self._pid_file()
-        with contextlib.suppress(ValueError, IndexError):
-            if _lives(int(lines[0])):
-                (self._data / "postmaster.pid").unlink(missing_ok=True)
-        if len(lines) > 4 and lines[4]:
-            socket = _socket(Path(lines[4]))
-            for path in (socket, socket.with_name(f"{socket.name}.lock")):
+        places = {_socket(self._root / "run")}
+        if len(lines) > 4 and lines[1] == str(self._data):
+            places.add(_socket(Path(lines[4])))
+        for place in places:
+            if _answers(place):
+                raise DatabaseUnavailable(
+                    f"a server that this process cannot see works on {self._data}, in another container perhaps: "
+                    "give one of them another PLEIADES_HOME, or both a DATABASE_URL"
+                )
+            for path in (place, place.with_name(f"{place.name}.lock")):
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-    def _is_child(self, process: psutil.Process) -> bool:
-        """Say whether this is one of our server's own children, which call themselves ``postgres: …``."""
-        import psutil
-
-        try:
-            return self._is_ours(process) and "".join(process.cmdline()[:1]).startswith("postgres:")
-        except psutil.Error:
-            return False
+        # PostgreSQL would take a living stranger of that pid for its postmaster, and stumble over a broken file.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        return None
 
     def _run_folder(self) -> Path:
         """Give a folder for the socket: only the server's account enters it, and its path is short enough."""
@@ -446,6 +452,16 @@ def _require_psutil() -> None:
 
 def _socket(folder: Path) -> Path:
     return folder / f".s.PGSQL.{PORT}"
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _lives(pid: int) -> bool:
