@@ -253,6 +253,8 @@ class EmbeddedServer:
     def _ensure_running(self) -> None:
         if self._ready_postmaster() is not None:
             return
+        for leftover in self._root.glob("new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         running = self._postmaster() or self._clear_after_crash()
@@ -268,8 +270,6 @@ class EmbeddedServer:
 
     def _initialise(self) -> None:
         """Make the data folder, under another name until it is whole."""
-        for leftover in self._root.glob("new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._root))
         if self._account is not None:
             os.chown(fresh, *self._account)

@@ -158,7 +158,14 @@ def test_a_holder_killed_at_any_moment_of_the_start_does_not_harm_the_next(home:
             holder.kill()
     with EmbeddedServer(home) as server:
         assert ask(server, "SELECT 1") == 1
-        assert [path.name for path in data_of(server).parent.glob("new-*")] == []
+
+
+def test_what_a_killed_start_left_behind_is_swept_away(started: EmbeddedServer) -> None:
+    leftover = data_of(started).with_name("new-left-behind")
+    (leftover / "base").mkdir(parents=True)
+    kill_postmaster(started)
+    assert ask(started, "SELECT 1") == 1
+    assert not leftover.exists()
 
 
 def test_a_killed_server_starts_again_with_all_that_was_committed(started: EmbeddedServer) -> None:
