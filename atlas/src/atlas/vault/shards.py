@@ -1,0 +1,416 @@
+"""Packed kinds: one Arrow schema each, rows in canonical order, a digest of them, and their Parquet form."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple, TypeAlias
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from atlas.errors import VaultCorrupt
+from atlas.vault.manifests import Manifest, shard_path
+from atlas.vault.manifests import ShardInfo as ShardInfo
+
+pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
+pq: Any = pyarrow.parquet
+
+ROW_GROUP = 128 * 1024
+"""Rows: large enough to compress well, small enough that one video's rows are found by reading little."""
+
+ZSTD_LEVEL = 3
+BLOOM_FALSE_POSITIVES = 0.01
+
+Rows: TypeAlias = pa.Table | pa.RecordBatch | Iterable[Mapping[str, Any]]
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+_DAY_US = 86_400_000_000
+_MAX_RANK = 2**63 // _DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is packed together. Of rows with the same ``key`` one is kept: the one that is greatest as a whole.
+
+    A newer ``version`` may only add columns that can be absent, so that every shard ever written can be read.
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+    key: tuple[str, ...]  # also the order of the rows; the video's id first
+    time: str  # the column that says which day a row belongs to; part of the key
+    delta: tuple[str, ...] = ()  # columns that grow slowly within a video
+    extra: str | None = None  # the column that keeps, as JSON, what has no column of its own
+
+
+METRICS = Kind(
+    name="metrics",
+    version=1,
+    schema=pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("timestamp", _INSTANT, nullable=False),
+            pa.field("views", pa.int64()),
+            pa.field("likes", pa.int64()),  # absent when hidden, which is not zero
+            pa.field("comment_count", pa.int64()),
+        ]
+    ),
+    key=("video_id", "timestamp"),
+    time="timestamp",
+    delta=("views", "likes", "comment_count"),
+)
+
+METADATA = Kind(
+    name="metadata",
+    version=1,
+    schema=pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("observed_at", _INSTANT, nullable=False),
+            pa.field("channel_id", pa.string()),
+            pa.field("channel_title", pa.string()),
+            pa.field("title", pa.string()),
+            pa.field("description", pa.string()),
+            pa.field("published_at", _INSTANT),
+            pa.field("discovered_at", _INSTANT),
+            pa.field("duration", pa.int64()),  # seconds; absent for live and upcoming videos
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field("category_id", pa.string()),
+            pa.field("default_language", pa.string()),
+            pa.field("wiki_topics", pa.list_(pa.string())),
+            pa.field("extra_json", pa.string()),
+        ]
+    ),
+    key=("video_id", "observed_at"),
+    time="observed_at",
+    extra="extra_json",
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (METRICS, METADATA)}
+
+
+class Shard(NamedTuple):
+    """A shard ready to be written, and its description."""
+
+    info: ShardInfo
+    data: bytes
+    manifest: bytes
+
+
+def pack(kind: Kind, rows: Rows) -> Iterator[Shard]:
+    """Make one shard of each UTC day that ``rows`` touch, oldest first.
+
+    Raises:
+        ValueError: a row does not fit the kind's schema, or lacks part of its key.
+    """
+    table = conform(kind, rows)
+    for day, part in _by_day(kind, table):
+        yield _pack_day(kind, day, canonical(kind, part))
+
+
+def _pack_day(kind: Kind, day: date, table: pa.Table) -> Shard:
+    found = digest(kind, table)
+    data = encode(kind, table, found)
+    extent = pc.min_max(table[kind.time]).as_py()
+    info = ShardInfo(
+        path=shard_path(kind.name, day, found),
+        kind=kind.name,
+        day=day,
+        digest=found,
+        rows=table.num_rows,
+        bytes=len(data),
+        min_time=extent["min"].astimezone(UTC),
+        max_time=extent["max"].astimezone(UTC),
+    )
+    return Shard(info, data, Manifest(info, kind.version, hashlib.sha256(data).hexdigest()).to_bytes())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Into the schema
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def conform(kind: Kind, rows: Rows) -> pa.Table:
+    """Bring ``rows`` into the kind's schema; columns that can be absent may be missing.
+
+    Raises:
+        ValueError: a value does not fit, part of a key or a time zone is missing, or a column is unknown.
+    """
+    if isinstance(rows, pa.RecordBatch):
+        rows = pa.Table.from_batches([rows])
+    try:
+        table = _from_table(kind, rows) if isinstance(rows, pa.Table) else _from_mappings(kind, rows)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as exc:
+        raise ValueError(f"a row does not fit the schema of {kind.name}: {exc}") from exc
+    for name in kind.key:
+        if table[name].null_count:
+            raise ValueError(f"a row of {kind.name} has no {name}")
+    return table
+
+
+def _from_table(kind: Kind, table: pa.Table) -> pa.Table:
+    _refuse_unknown(kind, table.column_names)
+    columns = []
+    for field in kind.schema:
+        if field.name not in table.column_names:
+            columns.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)]))
+            continue
+        column = table[field.name]
+        if pa.types.is_timestamp(field.type) and getattr(column.type, "tz", "UTC") is None:
+            raise ValueError(f"{field.name} has no time zone")
+        columns.append(column.cast(field.type))
+    return pa.Table.from_arrays(columns, schema=kind.schema)
+
+
+def _from_mappings(kind: Kind, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    given = [row if kind.extra is None else _with_extra(kind, kind.extra, row) for row in rows]
+    _refuse_unknown(kind, set().union(*given))
+    columns = []
+    for field in kind.schema:
+        values = [row.get(field.name) for row in given]
+        if pa.types.is_timestamp(field.type):
+            values = [_instant(value, field.name) for value in values]
+        columns.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(columns, schema=kind.schema)
+
+
+def _with_extra(kind: Kind, extra: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {name for name in kind.schema.names if name != extra}
+    known = {name: value for name, value in row.items() if name in columns}
+    if rest := {name: value for name, value in row.items() if name not in columns}:
+        known[extra] = orjson.dumps(rest, option=orjson.OPT_SORT_KEYS).decode()
+    return known
+
+
+def as_document(kind: Kind, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a row as it was put in: without what is absent, and with what had no column of its own."""
+    document = {name: value for name, value in row.items() if value is not None and name != kind.extra}
+    rest = row.get(kind.extra) if kind.extra else None
+    return document | (orjson.loads(rest) if rest else {})
+
+
+def _refuse_unknown(kind: Kind, names: Iterable[str]) -> None:
+    if unknown := sorted(set(names).difference(kind.schema.names)):
+        raise ValueError(f"{kind.name} have no column {', '.join(map(str, unknown))}")
+
+
+def _instant(value: Any, name: str) -> datetime | None:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+        raise ValueError(f"{name} is no time with a zone")
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Canonical rows, and their digest
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def canonical(kind: Kind, table: pa.Table) -> pa.Table:
+    """Put rows of the kind's schema in order, and keep one of each key."""
+    table = table.combine_chunks()
+    table = table.take(_order(kind, table))
+    if not pc.any(_repeats(kind, table)).as_py():
+        return table
+    table = table.take(_full_order(kind, table))
+    repeats = _repeats(kind, table)
+    return table.filter(pc.invert(pa.concat_arrays([repeats, pa.array([False])])))
+
+
+def _order(kind: Kind, table: pa.Table) -> pa.Array:
+    """Order rows by key. Id and time fit into one integer when all is of one day: half the work of two keys."""
+    if kind.key != ("video_id", kind.time) or not table.num_rows:
+        return pc.sort_indices(table, sort_keys=[(name, "ascending") for name in kind.key])
+    times = table[kind.time].cast(pa.int64())
+    first, last = pc.min_max(times).as_py().values()
+    ids = pa.concat_arrays(table["video_id"].chunks).dictionary_encode()
+    if last - first >= _DAY_US or len(ids.dictionary) >= _MAX_RANK:
+        return pc.sort_indices(table, sort_keys=[(name, "ascending") for name in kind.key])
+    ranks = pc.rank(ids.dictionary, tiebreaker="first").cast(pa.int64()).take(ids.indices)
+    return pc.sort_indices(pc.add(pc.multiply(ranks, _DAY_US), pc.subtract(times, first)))
+
+
+def _full_order(kind: Kind, table: pa.Table) -> pa.Array:
+    """Order rows by key, then by all they hold, so that which of two with one key comes last is no accident."""
+    rank: list[Any] = [table[name] for name in kind.key]
+    for field in kind.schema:
+        if pa.types.is_list(field.type):  # of strings: lists themselves cannot be sorted
+            rank += [pc.list_value_length(table[field.name]), pc.binary_join(table[field.name], "\0")]
+        elif field.name not in kind.key:
+            rank.append(table[field.name])
+    by_place = pa.table(rank, names=[str(place) for place in range(len(rank))])
+    keys = [(name, "ascending") for name in by_place.column_names]
+    return pc.sort_indices(by_place, sort_keys=keys, null_placement="at_start")
+
+
+def _repeats(kind: Kind, table: pa.Table) -> pa.Array:
+    """Say of every sorted row but the last whether the next has the same key."""
+    same = pa.chunked_array([pa.array([True])] * 0, pa.bool_())
+    rows = max(table.num_rows - 1, 0)
+    for number, name in enumerate(kind.key):
+        equal = pc.equal(table[name].slice(0, rows), table[name].slice(1, rows))
+        same = pc.and_(same, equal) if number else equal
+    return pa.concat_arrays([*same.chunks, pa.array([], pa.bool_())])
+
+
+def digest(kind: Kind, table: pa.Table) -> str:
+    """Name canonical rows by their content: SHA-256 in hexadecimal.
+
+    It covers the kind, each column's name and type, which values are absent, and the values; neither chunks nor
+    the encoding of a file it was read from make a difference.
+    """
+    sha = hashlib.sha256(f"pleiades {kind.name} {table.num_rows}\n".encode())
+    for field in kind.schema:
+        column = table[field.name]
+        if column.null_count == len(column) and field.nullable:
+            continue  # as if the column did not exist, so that a column added later renames no shard
+        sha.update(f"{field.name} {field.type}\n".encode())
+        for stream in _streams(column):
+            sha.update(stream)
+    return sha.hexdigest()
+
+
+def _streams(column: pa.ChunkedArray) -> Iterator[Any]:
+    """Give a column's content as bytes that do not depend on its chunks."""
+    yield b"absent\n" if column.null_count else b"full\n"
+    if column.null_count:
+        for chunk in column.chunks:
+            yield from _fixed(chunk.is_valid().cast(pa.uint8()))
+    if pa.types.is_list(column.type):
+        for chunk in column.chunks:
+            yield from _fixed(pc.list_value_length(chunk).fill_null(0).cast(pa.int64()))
+        yield b"\n"
+        yield from _streams(pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type))
+    elif pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+        for chunk in column.chunks:
+            yield from _fixed(pc.binary_length(chunk).fill_null(0).cast(pa.int64()))
+        yield b"\n"
+        for chunk in column.chunks:
+            yield from _text(chunk.drop_null())
+    elif pa.types.is_integer(column.type) or pa.types.is_timestamp(column.type):
+        for chunk in column.chunks:
+            # What lies in the place of an absent value is no content.
+            yield from _fixed(chunk.cast(pa.int64()).fill_null(0))
+    else:
+        raise TypeError(f"a column of {column.type} has no canonical bytes yet")
+
+
+def _fixed(chunk: pa.Array) -> Iterator[memoryview]:
+    width = chunk.type.bit_width // 8
+    if len(chunk):
+        yield memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width]
+
+
+def _text(chunk: pa.Array) -> Iterator[memoryview]:
+    if len(chunk):
+        _, offsets, data = chunk.buffers()
+        places = memoryview(offsets).cast("i")
+        if data is not None:
+            yield memoryview(data)[places[chunk.offset] : places[chunk.offset + len(chunk)]]
+
+
+def _by_day(kind: Kind, table: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    days = table[kind.time].cast(pa.date32())
+    different = sorted(pc.unique(days).to_pylist())
+    for day in different:
+        yield day, table if len(different) == 1 else table.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parquet
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def encode(kind: Kind, table: pa.Table, name: str) -> bytes:
+    """Write canonical rows as Parquet; ``name`` is their digest, which the file carries along."""
+    marks = {"pleiades.kind": kind.name, "pleiades.schema_version": str(kind.version), "pleiades.digest": name}
+    table = table.replace_schema_metadata(marks)
+    groups = max(1, -(-table.num_rows // ROW_GROUP))
+    videos = pc.count_distinct(table["video_id"]).as_py()
+    plain = [column for column in table.column_names if column not in kind.delta]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=plain if kind.delta else True,
+        column_encoding=dict.fromkeys(kind.delta, "DELTA_BINARY_PACKED") or None,
+        sorting_columns=[pq.SortingColumn(kind.schema.get_field_index(column)) for column in kind.key],
+        bloom_filter_options={"video_id": {"ndv": max(1, -(-videos // groups)), "fpp": BLOOM_FALSE_POSITIVES}},
+        write_page_index=True,
+        write_page_checksum=True,
+    )
+    return bytes(sink.getvalue())
+
+
+def decode(kind: Kind, source: Any, path: str) -> pa.Table:
+    """Read a whole shard.
+
+    Raises:
+        VaultCorrupt: it is not what was written.
+    """
+    return select(kind, source, path)
+
+
+def select(
+    kind: Kind,
+    source: Any,
+    path: str,
+    *,
+    video_ids: Sequence[str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pa.Table:
+    """Read rows of a shard: of the videos ``video_ids`` (sorted; None: all), from ``start`` to before ``end``.
+
+    Row groups whose statistics exclude what is asked for are not read.
+
+    Raises:
+        VaultCorrupt: it is not what was written.
+    """
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            groups = [
+                number
+                for number in range(file.num_row_groups)
+                if video_ids is None or _may_hold(file.metadata.row_group(number), video_ids)
+            ]
+            names = [name for name in kind.schema.names if name in file.schema_arrow.names]
+            table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
+        return _filtered(kind, conform(kind, table.replace_schema_metadata(None)), video_ids, start, end)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
+        raise VaultCorrupt(f"not a readable shard ({type(exc).__name__})", path=path) from exc
+
+
+def merge(kind: Kind, parts: Iterable[pa.Table]) -> pa.Table:
+    """Make one table of rows from several shards, in order, without doubles."""
+    return canonical(kind, pa.concat_tables([kind.schema.empty_table(), *parts]))
+
+
+def _may_hold(group: Any, video_ids: Sequence[str]) -> bool:
+    statistics = group.column(0).statistics  # the video's id is the first column of every kind
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bisect_left(video_ids, statistics.min) < bisect_right(video_ids, statistics.max)
+
+
+def _filtered(
+    kind: Kind, table: pa.Table, video_ids: Sequence[str] | None, start: datetime | None, end: datetime | None
+) -> pa.Table:
+    if video_ids is not None:
+        table = table.filter(pc.is_in(table["video_id"], value_set=pa.array(video_ids, pa.string())))
+    if start is not None:
+        table = table.filter(pc.greater_equal(table[kind.time], pa.scalar(start, _INSTANT)))
+    if end is not None:
+        table = table.filter(pc.less(table[kind.time], pa.scalar(end, _INSTANT)))
+    return table
