@@ -50,9 +50,8 @@ def youtube(
     from alkyone.standins.youtube import DEFAULT_PROJECT, YouTubeStandin
 
     opened = _open(world)
-    keys = dict(
-        (name, project or DEFAULT_PROJECT) for name, _, project in (entry.partition(":") for entry in key or [])
-    )
+    named = (entry.partition(":") for entry in key or ())
+    keys = {name: project or DEFAULT_PROJECT for name, _, project in named}
     standin = YouTubeStandin(
         opened,
         keys=keys,
@@ -157,8 +156,8 @@ async def _serve(standin: YouTubeStandin, port_file: Path | None) -> None:
             draft.replace(port_file)
         span = f"{standin.world.start:%Y-%m-%d} to {standin.world.end:%Y-%m-%d}"
         _console().print(
-            f"YouTube stand-in at [bold]{standin.endpoint}[/], API key [bold]{standin.key}[/]: {standin.world.size():,} "
-            f"videos, {span}; its clock says {standin.now():%Y-%m-%d %H:%M} UTC",
+            f"YouTube stand-in at [bold]{standin.endpoint}[/], API key [bold]{standin.key}[/]: "
+            f"{standin.world.size():,} videos, {span}; its clock says {standin.now():%Y-%m-%d %H:%M} UTC",
             highlight=False,
             soft_wrap=True,
         )

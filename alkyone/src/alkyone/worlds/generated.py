@@ -22,7 +22,10 @@ FORGET_AFTER = 20 * DAY
 REMEMBERED_SHARE = 0.2
 _NEVER = np.iinfo(np.int64).max
 _TAG_SLOTS = 5
-_PRIMES = np.array([1, 5, 7, 11])  # strides that walk all twelve tags of a topic without meeting one twice
+_WORTH_A_SEARCH = 12  # videos
+_PRIMES: Ints = np.array(
+    [1, 5, 7, 11], dtype=np.int64
+)  # strides that walk all twelve tags of a topic without meeting one twice
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,14 @@ class GeneratedWorld:
 
     def terms(self) -> list[str]:
         """Search terms: the topics, the busiest first, then their tags."""
-        busy = np.bincount(self._topic, minlength=len(vocabulary.TOPICS))
-        ranked = [vocabulary.TOPICS[number] for number in np.argsort(-busy, kind="stable") if busy[number]]
-        tags = (tag for slot in range(len(vocabulary.TOPICS[0].tags)) for tag in (topic.tags[slot] for topic in ranked))
-        return list(dict.fromkeys([*(topic.name for topic in ranked), *tags]))
+        topics = vocabulary.TOPICS
+        busy = np.bincount(self._topic, minlength=len(topics))
+        names = [topics[number].name for number in np.argsort(-busy, kind="stable") if busy[number] >= _WORTH_A_SEARCH]
+        tags = np.zeros((len(topics), len(topics[0].tags)), np.int64)
+        np.add.at(tags, (self._topic[:, None], self._tag_slots), 1)
+        ranked = (divmod(int(place), tags.shape[1]) for place in np.argsort(-tags, axis=None, kind="stable"))
+        worthy = (topics[topic].tags[slot] for topic, slot in ranked if tags[topic, slot] >= _WORTH_A_SEARCH)
+        return list(dict.fromkeys([*names, *worthy]))
 
     def stretch(self, length: timedelta) -> datetime:
         """The start: a generated world is alive throughout."""
@@ -257,20 +264,18 @@ class GeneratedWorld:
             np.cumsum(np.bincount(self._channel_of, minlength=spec.channels))[:-1],
         )
 
-        published, size = self._published, len(owner)
+        published = self._published
         self._topic = self._channel_topics[self._channel_of, dice.chance("second topic", 0.25).astype(np.int64)]
         first, stride = dice.integers("tag", 12), _PRIMES[dice.integers("stride", len(_PRIMES))]
-        self._tag_slots = (first[:, None] + stride[:, None] * np.arange(_TAG_SLOTS)) % 12
+        self._tag_slots: Ints = np.add(first[:, None], stride[:, None] * np.arange(_TAG_SLOTS, dtype=np.int64)) % 12
         self._template = dice.uniform("template")
         self._short = dice.chance("short", self._shorts_share[self._channel_of])
-        self._seconds = np.where(
-            self._short,
-            as_ints(dice.between("short seconds", 6, 61)),
-            as_ints(np.clip(np.exp(6.3 + 0.8 * dice.normal("seconds")), 62, 30 * 3600)),
-        )
         live = dice.chance("live", 0.02) & ~self._short
+        seconds = np.clip(np.exp(6.3 + 0.8 * dice.normal("seconds")), 62, 30 * 3600)
+        seconds = np.where(self._short, dice.between("short seconds", 6, 61), seconds)
+        self._seconds = as_ints(np.where(live, dice.between("live seconds", 2_700, 28 * 3600), seconds))
         self._goes_live = np.where(live, published + as_ints(dice.between("goes live", 600, 36 * 3600)), 0)
-        self._ends_live = np.where(live, self._goes_live + np.maximum(self._seconds, 1800), 0)
+        self._ends_live = np.where(live, self._goes_live + self._seconds, 0)
         self._untagged = dice.chance("untagged", 0.12)
         self._retitled = np.where(
             dice.chance("retitled", 0.05), published + as_ints(dice.exponential("retitled at", 3 * DAY)), _NEVER
@@ -293,8 +298,11 @@ class GeneratedWorld:
             late, dice.between("indexed late", 3 * 3600, 30 * 3600), dice.between("indexed", 60, 2400)
         )
         self._remembered = dice.chance("remembered", REMEMBERED_SHARE)
-        self._growth = Growth.draw(dice, published, self._subscribers[self._channel_of].astype(np.float64), self._short)
-        assert size == len(self._published)
+        # Nobody has seen a premiere before it begins.
+        first_shown = np.maximum(published, self._goes_live)
+        self._growth = Growth.draw(
+            dice, first_shown, self._subscribers[self._channel_of].astype(np.float64), self._short
+        )
 
     def _public(self, index: Ints, instant: float) -> NDArray[np.bool_]:
         hidden = (self._hidden_from[index] <= instant) & (instant < self._hidden_until[index])

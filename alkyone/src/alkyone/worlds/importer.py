@@ -252,7 +252,7 @@ def _clean(
 ) -> dict[str, list[Sample]]:
     """Sort each curve and drop what cannot be; settle ``published_at`` of each video on the way."""
     every = sorted(at for curve in series.values() for at in curve)
-    bulk = every[int(len(every) * 0.99)]
+    bulk = every[int((len(every) - 1) * 0.9)]
     # A machine whose clock lags must not lose the bulk of a recording.
     horizon = max((now - _EPOCH) // _MICROSECOND, bulk) + timedelta(days=1) // _MICROSECOND
     beginning = (BEGINNING - _EPOCH) // _MICROSECOND

@@ -43,7 +43,10 @@ def select(document: Any, selection: Selection) -> Any:
     for name, value in document.items():
         if name in selection or "*" in selection:
             inner = selection.get(name, selection.get("*"))
-            kept[name] = value if inner is None else select(value, inner)
+            if inner is None:
+                kept[name] = value
+            elif isinstance(value, dict | list):
+                kept[name] = select(value, inner)
     return kept
 
 
