@@ -17,6 +17,11 @@ DEFAULT_PROJECT = "default"
 Stage = Literal["painter", "scribe"]
 
 
+def fingerprint_of(secret: SecretStr) -> str:
+    """Name a secret without giving it away: twelve hex digits of its SHA-256."""
+    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()[:12]
+
+
 class ApiKey(NamedTuple):
     """An API key and the Google project whose quota it draws on."""
 
@@ -25,8 +30,8 @@ class ApiKey(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Name the key without giving it away: twelve hex digits of its SHA-256."""
-        return hashlib.sha256(self.secret.get_secret_value().encode()).hexdigest()[:12]
+        """Name the key without giving it away."""
+        return fingerprint_of(self.secret)
 
 
 class Settings(BaseSettings):

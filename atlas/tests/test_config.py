@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from alkyone.fixtures import SetEnvironment
+from atlas import settings
+from atlas.config import ApiKey, Settings, get_settings
+from atlas.errors import ConfigurationError
+
+SECRET = "AIzaSySecretSecretSecret"
+ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest) -> Path:
+    return request.config.rootpath / ".env.example"
+
+
+def test_the_example_names_exactly_the_settings_with_their_defaults(
+    example: Path, settings_env: SetEnvironment
+) -> None:
+    names = [name for name, _ in ASSIGNMENT.findall(example.read_text())]
+    assert sorted(names) == sorted(Settings.model_fields)
+    assert Settings(_env_file=example) == Settings(_env_file=None)
+
+
+def test_the_example_says_what_each_setting_is(example: Path) -> None:
+    text = example.read_text().casefold()
+    for name, field in Settings.model_fields.items():
+        assert f"# {field.description}.\n{name}=".casefold() in text
+
+
+def test_without_any_setting_it_works_on_this_machine_alone(settings_env: SetEnvironment, tmp_path: Path) -> None:
+    assert settings.DATABASE_URL is None
+    assert settings.VAULT_PROVIDER == "local"
+    assert settings.home == (tmp_path / "home").resolve()
+    assert settings.vault_path == settings.home / "vault"
+
+
+def test_the_environment_wins_over_the_file(settings_env: SetEnvironment) -> None:
+    Path(".env").write_text("JANITOR_RETENTION_DAYS=3\nQUOTA_SEARCH_PER_DAY=5\nSOMETHING_ELSE=x\n")
+    settings_env(JANITOR_RETENTION_DAYS="9")
+    assert (settings.JANITOR_RETENTION_DAYS, settings.QUOTA_SEARCH_PER_DAY) == (9, 5)
+
+
+def test_settings_do_not_change(settings_env: SetEnvironment) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        get_settings().ENV = "prod"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        pytest.param({"ENV": "production"}, r"ENV: input should be 'dev', 'test' or 'prod'", id="unknown environment"),
+        pytest.param({"VAULT_PROVIDER": "dropbox"}, r"VAULT_PROVIDER: .*'local'", id="unknown provider"),
+        pytest.param({"DATABASE_URL": "localhost"}, r"DATABASE_URL: .*postgresql://user", id="no address"),
+        pytest.param({"DATABASE_URL": "mysql://a:b@c/d"}, r"DATABASE_URL: .*postgresql://user", id="another database"),
+        pytest.param({"YOUTUBE_API_KEY_POOL_JSON": f"[{SECRET}"}, "KEY_POOL_JSON must be a JSON list", id="no JSON"),
+        pytest.param({"YOUTUBE_API_KEY_POOL_JSON": f'"{SECRET}"'}, "it is not a list", id="a lone key"),
+        pytest.param({"YOUTUBE_API_KEY_POOL_JSON": '["a", 1]'}, "entry 2 has no key", id="a number for a key"),
+        pytest.param({"YOUTUBE_API_KEY_POOL_JSON": f'["{SECRET}", " "]'}, "entry 2 has no key", id="an empty key"),
+        pytest.param({"YOUTUBE_API_KEY_POOL_JSON": '[{"project": "p"}]'}, "entry 1 has no key", id="a lone project"),
+        pytest.param(
+            {"YOUTUBE_API_KEY_POOL_JSON": f'[{{"key": "{SECRET}", "project": 7}}]'},
+            "project",
+            id="a number for a project",
+        ),
+        pytest.param({"YOUTUBE_API_ENDPOINT": "youtube"}, r"YOUTUBE_API_ENDPOINT: .*https?://", id="no endpoint"),
+        pytest.param({"QUOTA_SEARCH_PER_DAY": "-1"}, "QUOTA_SEARCH_PER_DAY: .*0", id="negative quota"),
+        pytest.param({"JANITOR_RETENTION_DAYS": "week"}, "JANITOR_RETENTION_DAYS: .*integer", id="no number"),
+        pytest.param({"COMPLIANCE_MODE": "perhaps"}, "COMPLIANCE_MODE: .*boolean", id="no truth value"),
+        pytest.param({"VIDEO_STAGES": "painter"}, "VIDEO_STAGES: it is not valid JSON", id="a list that is not JSON"),
+        pytest.param({"VIDEO_STAGES": '["dancer"]'}, "VIDEO_STAGES: .*'painter'", id="unknown stage"),
+        pytest.param({"ENV": "prod"}, "DATABASE_URL is not set.*VAULT_PROVIDER is local", id="prod without either"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_says_what_to_do(
+    variables: dict[str, str], says: str, settings_env: SetEnvironment
+) -> None:
+    settings_env(**variables)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        _ = settings.ENV
+    message = str(caught.value)
+    assert "\n" not in message
+    assert SECRET not in message
+    assert caught.value.__cause__ is None
+
+
+def test_several_wrong_settings_are_told_together(settings_env: SetEnvironment) -> None:
+    settings_env(ENV="x", QUOTA_STATS_PER_DAY="x")
+    with pytest.raises(ConfigurationError, match=r"ENV: .*; QUOTA_STATS_PER_DAY: "):
+        _ = settings.ENV
+
+
+def test_a_file_that_is_no_text_is_told(settings_env: SetEnvironment) -> None:
+    Path(".env").write_bytes(b"ENV=\xff\xfe\n")
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read"):
+        _ = settings.ENV
+
+
+def test_secrets_do_not_show(settings_env: SetEnvironment) -> None:
+    settings_env(
+        YOUTUBE_API_KEY_POOL_JSON=f'["{SECRET}"]',
+        DATABASE_URL=f"postgresql://me:{SECRET}@localhost/x",
+        DISCORD_WEBHOOK_OPS=f"https://discord.example/{SECRET}",
+    )
+    assert settings.DATABASE_URL is not None
+    for shown in (repr(settings), str(settings), repr(settings.api_keys), str(settings.model_dump())):
+        assert SECRET not in shown
+    assert SECRET.encode() not in settings.model_dump_json().encode()
+
+
+def test_only_the_first_key_is_used_in_compliance_mode(settings_env: SetEnvironment) -> None:
+    pool = '["a", {"key": "b", "project": "p"}, {"key": " c "}]'
+    settings_env(YOUTUBE_API_KEY_POOL_JSON=pool)
+    assert settings.api_keys == (ApiKey(SecretStr("a"), "default"),)
+    settings_env(COMPLIANCE_MODE="false")
+    assert settings.api_keys == (
+        ApiKey(SecretStr("a"), "default"),
+        ApiKey(SecretStr("b"), "p"),
+        ApiKey(SecretStr("c"), "default"),
+    )
+
+
+@pytest.mark.parametrize("pool", [None, "", "[]"])
+def test_no_key_is_told_when_one_is_needed_and_not_before(pool: str | None, settings_env: SetEnvironment) -> None:
+    settings_env(YOUTUBE_API_KEY_POOL_JSON=pool)
+    assert settings.ENV == "dev"
+    with pytest.raises(ConfigurationError, match="YOUTUBE_API_KEY_POOL_JSON is not set"):
+        _ = settings.api_keys
