@@ -9,4 +9,5 @@ FIRST_RETRY = timedelta(minutes=15)
 
 def retry_at(attempts: int, now: datetime, *, longest: timedelta) -> datetime:
     """Wait a quarter of an hour, doubled for each failure in a row before this one, ``longest`` at most."""
-    return now + min(FIRST_RETRY * 2 ** min(attempts, 12), longest)
+    doublings = min(max(attempts, 0), 12)
+    return now + min(FIRST_RETRY * (1 << doublings), longest)

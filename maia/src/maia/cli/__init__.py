@@ -1,1 +1,17 @@
-"""cli."""
+"""The ``maia`` command line: one module a group of commands; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from maia.cli import agents, demo, seeds, status
+
+app = typer.Typer(
+    name="maia",
+    help="Find videos, sample their counts, archive them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _module in (demo, agents, seeds, status):
+    _module.register(app)

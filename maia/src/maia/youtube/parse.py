@@ -13,6 +13,7 @@ from functools import lru_cache
 from html import unescape
 from typing import Any, Final
 
+import isodate
 import orjson
 
 from maia.youtube.errors import unusable
@@ -35,8 +36,6 @@ _BIGGEST = 2**63 - 1
 _SAFE_DIGITS, _UINT64_DIGITS = 19, 20
 _LONGEST_DURATION = 40
 _COUNTS = ("viewCount", "likeCount", "commentCount")
-_ISO_DURATION = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
-_PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 # Exactly what YouTube escapes: html.unescape alone would spoil "&copy" in a title that came unescaped.
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|#39|#x27);")
@@ -125,17 +124,16 @@ def duration(value: Any) -> timedelta | None:
 
 @lru_cache(maxsize=8192)  # the lengths of videos repeat
 def _duration(value: str) -> timedelta | None:
+    length: object
     try:
-        if match := _ISO_DURATION.fullmatch(value):
-            weeks, days, hours, minutes, seconds = match.groups("0")
-            length = timedelta(int(weeks) * 7 + int(days), float(seconds), 0, 0, int(minutes), int(hours))
-        elif match := _PROTOBUF_DURATION.fullmatch(value):
-            length = timedelta(seconds=float(match[1]))
+        if value.isascii() and value.endswith("s"):  # google.protobuf.Duration: seconds, "194s", "90.5s"
+            length = timedelta(seconds=float(value[:-1]))
         else:
-            return None
-    except (ValueError, OverflowError):
+            length = isodate.parse_duration(value)
+    except (ValueError, OverflowError, ArithmeticError):
         return None
-    return length or None
+    # Years and months have no length of their own, and nothing lasts less than no time.
+    return length if isinstance(length, timedelta) and length > timedelta(0) else None
 
 
 def _items(answer: Any) -> Iterable[Json]:

@@ -1,0 +1,185 @@
+"""Agents as processes of their own: several at once, or killed between any two of their steps.
+
+A step is whatever changes the world outside the process: a commit, a call to YouTube, a write to the vault. The process
+stops *at* a step, before or after it, by SIGKILL: no clean-up runs. Nothing in Atlas or Maia knows of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from unittest import mock
+
+import orjson
+from pydantic import SecretStr
+
+from atlas import clock, settings
+from atlas import db as shared_database
+from atlas._lazy import swapped
+from atlas.config import Settings
+from atlas.db import DatabaseManager
+from atlas.hydra import HydraExecutor
+from atlas.vault import LocalVault
+
+Agent = Literal["hunter", "tracker", "janitor"]
+T = TypeVar("T")
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(
+    ["alkyone.agents", "maia.hunter.agent", "maia.tracker.agent", "maia.janitor.agent", "pyarrow.parquet"]
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where agents work: a database, a vault, a YouTube, and settings that differ from the defaults."""
+
+    conninfo: str
+    vault: Path
+    endpoint: str
+    key: str
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def settings(self) -> Settings:
+        """The settings of an agent at this site; the environment has no say."""
+        return Settings.model_construct(
+            **{name: field.get_default() for name, field in Settings.model_fields.items()}
+            | {
+                "LOCAL_VAULT_PATH": self.vault,
+                "YOUTUBE_API_ENDPOINT": self.endpoint,
+                "YOUTUBE_API_KEY_POOL_JSON": SecretStr(orjson.dumps([self.key]).decode()),
+            }
+            | dict(self.changes)
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a process ended: its exit code (-9 when killed), the steps it took, and the agent's summary."""
+
+    exitcode: int
+    steps: tuple[str, ...] = ()
+    summary: Mapping[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def killed(self) -> bool:
+        """Did it die at the step it was told to?"""
+        return self.exitcode == -signal.SIGKILL
+
+
+async def run_agent(
+    agent: Agent, site: Site, at: datetime, *, kill_at: int | None = None, every: timedelta = timedelta(hours=1)
+) -> Run:
+    """Run one cycle of ``agent`` in a process whose clock stands at ``at``; kill it at step ``kill_at``."""
+    ours, theirs = _processes.Pipe(duplex=False)
+    parameters = {} if agent == "janitor" else {"every": every}
+    process = _processes.Process(target=_work, args=(agent, site, at, kill_at, parameters, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        received = await asyncio.to_thread(_receive, ours)
+        await asyncio.to_thread(process.join)
+        return Run(process.exitcode or 0, *received)
+    finally:
+        if process.is_alive():
+            process.kill()
+        ours.close()
+
+
+def _receive(pipe: Pipe) -> tuple[Any, ...]:
+    try:
+        report: tuple[Any, ...] = pipe.recv()
+    except EOFError:  # it died
+        return ()
+    return report
+
+
+def _work(
+    agent: Agent, site: Site, at: datetime, kill_at: int | None, parameters: dict[str, Any], report: Pipe
+) -> None:
+    """Be the agent."""
+    shared_database.__init__(site.conninfo)  # type: ignore[misc] # the shared object is bound everywhere already
+    steps = Steps(kill_at)
+    with ExitStack() as stack:
+        stack.enter_context(swapped(settings, site.settings()))
+        stack.enter_context(clock.stopped(at))
+        stack.enter_context(steps.watched())
+        cycle = import_module(f"maia.{agent}.agent").run_once
+        try:
+            summary = asyncio.run(cycle(**parameters))
+        except Exception as error:  # noqa: BLE001 - the parent is told
+            report.send((tuple(steps.taken), None, f"{type(error).__name__}: {error}"))
+            os._exit(1)
+    report.send((tuple(steps.taken), summary, None))
+
+
+class Steps:
+    """Counts the steps of this process, and ends it at one of them."""
+
+    def __init__(self, kill_at: int | None = None) -> None:
+        self.taken: list[str] = []
+        self._kill_at = kill_at
+
+    def reach(self, name: str) -> None:
+        """Take a step, or die at it."""
+        if len(self.taken) == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.taken.append(name)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Notice every commit, call and vault write of the block."""
+        with (
+            mock.patch.object(DatabaseManager, "get_connection", self._transactions(DatabaseManager.get_connection)),
+            mock.patch.object(HydraExecutor, "execute_async", self._calls(HydraExecutor.execute_async)),
+            mock.patch.object(LocalVault, "write", self._around("vault write", LocalVault.write)),
+            mock.patch.object(LocalVault, "delete", self._around("vault delete", LocalVault.delete)),
+        ):
+            yield
+
+    def _transactions(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @asynccontextmanager
+        async def get_connection(manager: DatabaseManager) -> AsyncIterator[Any]:
+            async with original(manager) as conn:
+                yield conn
+                self.reach("before commit")
+            self.reach("after commit")
+
+        return get_connection
+
+    def _calls(self, original: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        @functools.wraps(original)
+        async def execute_async(
+            executor: HydraExecutor, make_request: Callable[[str], Awaitable[T]], **options: Any
+        ) -> T:
+            async def request(key: str) -> T:
+                self.reach("before call")
+                answer = await make_request(key)
+                self.reach("after call")
+                return answer
+
+            return await original(executor, request, **options)
+
+        return execute_async
+
+    def _around(self, name: str, original: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(original)
+        def act(*args: Any, **options: Any) -> T:
+            self.reach(f"before {name}")
+            result = original(*args, **options)
+            self.reach(f"after {name}")
+            return result
+
+        return act

@@ -1,0 +1,109 @@
+"""Scenes: a small world behind a real stand-in, fresh sites to work at, agents as processes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from psycopg.conninfo import conninfo_to_dict
+
+from alkyone.agents import Site
+from alkyone.databases import scratch
+from alkyone.standins.youtube import YouTubeStandin
+from alkyone.worlds import World, open_world
+from atlas import clock
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.records import ChannelSeen
+from atlas.db import DatabaseManager
+from atlas.embedded import EmbeddedServer
+from atlas.errors import Bucket
+
+SMALL = "generated:seed=11,channels=6,videos=180,past=20"
+TINY = "generated:seed=11,channels=2,videos=12,past=20"
+"""Few enough tags that a Hunter runs out of terms before it runs out of quota."""
+
+
+AMPLE: Mapping[Bucket, int] = {"search": 1_000_000, "stats": 1_000_000, "general": 1_000_000}
+"""Quotas that no test runs out of."""
+
+
+class OpenScene(Protocol):
+    """Opens a scene for the length of a block; see ``open_scene``."""
+
+    def __call__(
+        self, world: str = SMALL, limits: Mapping[Bucket, int] = AMPLE
+    ) -> AbstractAsyncContextManager[Scene]:
+        """Open it."""
+
+
+class Scene:
+    """One YouTube, and as many sites as a test needs, all alike at the start."""
+
+    def __init__(
+        self,
+        postgres: EmbeddedServer,
+        template: str,
+        folder: Path,
+        youtube: YouTubeStandin,
+        limits: Mapping[Bucket, int],
+    ) -> None:
+        self.youtube = youtube
+        self._limits = limits
+        self.world: World = youtube.world
+        self._postgres = postgres
+        self._template = template
+        self._folder = folder
+        self._sites = 0
+
+    @contextmanager
+    def site(self, like: Site | None = None, **changes: Any) -> Iterator[Site]:
+        """A database and a vault: fresh ones, or copies of another site's; ``changes`` are settings."""
+        self._sites += 1
+        vault = self._folder / f"vault-{self._sites}"
+        template = self._template
+        if like is not None:
+            template = str(conninfo_to_dict(like.conninfo)["dbname"])
+            if like.vault.exists():
+                shutil.copytree(like.vault, vault)
+        with scratch(self._postgres, template) as conninfo:
+            limits = {f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in self._limits.items()}
+            yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((limits | changes).items()))
+
+    def quota(self) -> dict[str, int]:
+        """What the stand-in charged so far, by bucket, over all days and projects."""
+        charged: dict[str, int] = {"search": 0, "stats": 0, "general": 0}
+        for days in self.youtube.quota.usage().values():
+            for buckets in days.values():
+                for bucket, units in buckets.items():
+                    charged[bucket] += units
+        return charged
+
+
+@asynccontextmanager
+async def dao_of(site: Site) -> AsyncIterator[MaiaDAO]:
+    """Look into a site's database."""
+    async with DatabaseManager(site.conninfo) as database:
+        yield MaiaDAO(database)
+
+
+async def seed(site: Site, world: World, at: datetime, *, terms: int = 2, channels: int = 3) -> None:
+    """Pin a few of the world's terms and channels."""
+    async with dao_of(site) as dao:
+        await dao.add_to_search_queue(world.terms()[:terms], pinned=True, now=at)
+        seen = [ChannelSeen(channel) for channel in world.channels_at(at)[:channels]]
+        await dao.add_channels(seen, in_roster=True, pinned=True, now=at)
+
+
+@asynccontextmanager
+async def open_scene(
+    postgres: EmbeddedServer, template: str, folder: Path, world: str, limits: Mapping[Bucket, int] = AMPLE
+) -> AsyncIterator[Scene]:
+    """Open a scene ten days into ``world``; ``limits`` are the daily quotas, of the stand-in and of the settings."""
+    opened = open_world(world)
+    now = clock.VirtualClock(opened.start + timedelta(days=10))
+    async with YouTubeStandin(opened, clock=now, limits=limits) as youtube:
+        yield Scene(postgres, template, folder, youtube, limits)

@@ -1,0 +1,102 @@
+"""Run one agent by hand: ``maia hunter``, ``python -m maia.hunter.flow``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+import typer
+
+from maia.cli.output import Json, console, show
+
+Agent = Literal["hunter", "tracker", "janitor"]
+Cycle = Callable[..., Coroutine[Any, Any, Mapping[str, Any]]]
+Plain = Annotated[
+    bool,
+    typer.Option("--plain", help="Run without the Prefect engine: starts at once, and no run is recorded."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the agents' commands."""
+    app.command(help="Find videos: search the due terms, read the due channels' uploads.")(hunter)
+    app.command(help="Sample the counts of the videos that are due.")(tracker)
+    app.command(help="Archive closed days, verify and drop them; retire old videos.")(janitor)
+
+
+def hunter(
+    every: Annotated[
+        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
+    ] = 30,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle of the Hunter."""
+    _run("hunter", plain=plain, as_json=as_json, every_minutes=every)
+
+
+def tracker(
+    every: Annotated[
+        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
+    ] = 15,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle of the Tracker."""
+    _run("tracker", plain=plain, as_json=as_json, every_minutes=every)
+
+
+def janitor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what a run would do.")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle of the Janitor."""
+    _run("janitor", plain=plain, as_json=as_json, dry_run=dry_run)
+
+
+def main_of(agent: Agent) -> None:
+    """Run one cycle of ``agent`` as a module's ``__main__``, with the exit codes of the command line."""
+    from atlas.cli import run
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(globals()[agent])
+    run(app)
+
+
+def _run(agent: Agent, *, plain: bool, as_json: bool, **parameters: Any) -> None:
+    # Wrong settings are told in one line, before an engine is started that would wrap them in a traceback.
+    asyncio.run(_check(agent))
+    if plain:
+        summary = asyncio.run(_plain(agent, **parameters))
+    elif as_json or not console.is_terminal:
+        summary = asyncio.run(_engine(agent)(**parameters))
+    else:
+        with console.status("Starting the Prefect engine…"):
+            cycle = _engine(agent)
+        summary = asyncio.run(cycle(**parameters))
+    show(agent, summary, as_json=as_json)
+
+
+async def _check(agent: Agent) -> None:
+    from maia.toolbox import open_stores, open_toolbox
+
+    async with open_stores() if agent == "janitor" else open_toolbox(agent):
+        pass
+
+
+async def _plain(agent: Agent, *, every_minutes: int | None = None, **parameters: Any) -> Mapping[str, Any]:
+    if every_minutes is not None:
+        parameters["every"] = timedelta(minutes=every_minutes)
+    summary: Mapping[str, Any] = await import_module(f"maia.{agent}.agent").run_once(**parameters)
+    return summary
+
+
+def _engine(agent: Agent) -> Cycle:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    cycle: Cycle = getattr(import_module(f"maia.{agent}.flow"), f"run_{agent}_cycle")
+    return cycle

@@ -1,0 +1,201 @@
+"""One cycle of the Janitor: plan, then archive, verify, drop, retire; a dry run stops after the plan."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
+
+from atlas import Settings, clock, settings
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.records import ClosedDay, ExpiredVideo
+from atlas.errors import VaultCorrupt
+from maia.janitor import core
+from maia.toolbox import Stores, open_stores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atlas.vault.shards import ShardInfo
+
+log = logging.getLogger(__name__)
+
+MEGABYTE = 1024 * 1024
+WORK_LEASE = timedelta(hours=1)
+VIDEOS_PER_BATCH = 5_000
+DAYS_AHEAD = 7
+
+IDLE = timedelta(days=30)
+"""A term nobody mentioned for so long falls asleep, unless it finds something."""
+
+IDLE_BELOW = 0.5
+"""New videos a search, below which a term finds nothing to speak of."""
+
+
+class JanitorSummary(TypedDict):
+    """What a cycle did, or in a dry run would do.
+
+    ``samples_verified`` counts the rows that were read back from the vault and matched; ``days_left`` are days another
+    Janitor is at, or that got more rows meanwhile: the next run takes them.
+    """
+
+    dry_run: bool
+    days_archived: list[str]
+    days_left: list[str]
+    samples_archived: int
+    samples_verified: int
+    videos_retired: int
+    terms_asleep: int
+    partitions_created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do, in the order it would do it."""
+
+    partitions: Sequence[str]
+    days: Sequence[ClosedDay]
+    videos: int
+    terms: int
+
+    def summary(self) -> JanitorSummary:
+        """The plan as the summary of the run it describes."""
+        rows = sum(day.rows for day in self.days)
+        return {
+            "dry_run": True,
+            "days_archived": [day.day.isoformat() for day in self.days],
+            "days_left": [],
+            "samples_archived": rows,
+            "samples_verified": rows,
+            "videos_retired": self.videos,
+            "terms_asleep": self.terms,
+            "partitions_created": len(self.partitions),
+        }
+
+
+async def run_once(*, dry_run: bool = False) -> JanitorSummary:
+    """Run one cycle with the stores of the settings."""
+    async with open_stores() as stores:
+        return await clean(stores, dry_run=dry_run)
+
+
+async def clean(stores: Stores, *, dry_run: bool = False, rules: Settings = settings) -> JanitorSummary:
+    """Archive closed days, retire old videos, put idle terms to sleep, keep partitions ahead."""
+    now = clock.now()
+    plan = await make_plan(stores.dao, now, rules)
+    if dry_run or not rules.JANITOR_ENABLED:
+        return plan.summary()
+    return await _Janitor(stores, now, rules).carry_out(plan)
+
+
+async def make_plan(dao: MaiaDAO, now: datetime, rules: Settings) -> Plan:
+    """Decide what is to be done, without doing it."""
+    today = (now - core.CLOSING_TIME).date()
+    closed = {day.day: day for day in await dao.closed_days(today)}
+    due = core.due_days(
+        [core.Day(day.day, day.bytes) for day in closed.values()],
+        today=today,
+        retention_days=rules.JANITOR_RETENTION_DAYS,
+        database_bytes=await dao.database_size(),
+        budget_bytes=rules.JANITOR_SQL_BUDGET_MB * MEGABYTE,
+    )
+    expired = now - timedelta(days=rules.JANITOR_RETENTION_DAYS)
+    return Plan(
+        partitions=await dao.missing_partitions(now=now, days_ahead=DAYS_AHEAD),
+        days=[closed[day] for day in due],
+        videos=await dao.count_expired_videos(expired, stages_ended=rules.JANITOR_SAFETY_CHECK),
+        terms=await dao.count_idle_terms(now - IDLE, below=IDLE_BELOW, now=now),
+    )
+
+
+class _Janitor:
+    """One real run of a plan."""
+
+    def __init__(self, stores: Stores, now: datetime, rules: Settings) -> None:
+        self._dao = stores.dao
+        self._vault = stores.vault
+        self._now = now
+        self._rules = rules
+        self._summary = Plan((), (), 0, 0).summary()
+        self._summary["dry_run"] = False
+
+    async def carry_out(self, plan: Plan) -> JanitorSummary:
+        """Do it, and count what was done."""
+        created = await self._dao.ensure_partitions(now=self._now, days_ahead=DAYS_AHEAD)
+        self._summary["partitions_created"] = len(created)
+        for day in plan.days:
+            if not await self._exclusively(f"archive {day.day}", partial(self._archive, day.day)):
+                self._summary["days_left"].append(day.day.isoformat())
+        if plan.videos:
+            await self._exclusively("retire videos", self._retire)
+        self._summary["terms_asleep"] = await self._dao.sleep_terms(self._now - IDLE, below=IDLE_BELOW, now=self._now)
+        return self._summary
+
+    async def _exclusively(self, name: str, work: Callable[[UUID], Awaitable[bool]]) -> bool:
+        """Do ``work`` unless another Janitor is at it; says whether it was done."""
+        token = await self._dao.claim_work(name, lease=WORK_LEASE, now=self._now)
+        if token is None:
+            log.info("another janitor is at %s", name)
+            return False
+        try:
+            return await work(token)
+        finally:
+            await self._dao.release_work(name, token)
+
+    async def _archive(self, day: date, token: UUID) -> bool:
+        """Write a day to the vault, read it back, and only then drop it from SQL."""
+        batches = [batch async for batch in self._dao.read_day(day)]
+        shards, rows = await asyncio.to_thread(self._store_samples, batches)
+        if not await self._dao.archive_cold_stats(day, shards, rows, token=token, now=self._now):
+            log.info("more samples of %s came in while it was archived; the next run takes them", day)
+            return False
+        self._summary["days_archived"].append(day.isoformat())
+        self._summary["samples_archived"] += rows
+        self._summary["samples_verified"] += sum(shard.rows for shard in shards)
+        return True
+
+    def _store_samples(self, batches: Sequence[pa.RecordBatch]) -> tuple[list[ShardInfo], int]:
+        import pyarrow as pa
+
+        if not batches:
+            return [], 0
+        table = pa.Table.from_batches(batches)
+        return self._proven(self._vault.append_metrics(table), table.num_rows), table.num_rows
+
+    def _proven(self, shards: list[ShardInfo], rows: int) -> list[ShardInfo]:
+        """Read the shards back; all ``rows`` must be there, byte for byte the same."""
+        for shard in shards:
+            self._vault.verify(shard)
+        stored = sum(shard.rows for shard in shards)
+        if stored != rows:
+            raise VaultCorrupt(f"{stored} rows read back, {rows} written", provider=self._vault.provider)
+        return shards
+
+    async def _retire(self, token: UUID) -> bool:
+        """Let old videos leave the hot queue, their metadata proven in the vault first."""
+        expired = self._now - timedelta(days=self._rules.JANITOR_RETENTION_DAYS)
+        safely = self._rules.JANITOR_SAFETY_CHECK
+        while videos := await self._dao.fetch_expired_videos(expired, VIDEOS_PER_BATCH, stages_ended=safely):
+            shards = await asyncio.to_thread(self._store_metadata, videos) if safely else []
+            retired = await self._dao.run_janitor([video["id"] for video in videos], shards, token=token, now=self._now)
+            self._summary["videos_retired"] += retired
+            if not retired:
+                break
+        return True
+
+    def _store_metadata(self, videos: Sequence[ExpiredVideo]) -> list[ShardInfo]:
+        return self._proven(self._vault.append_metadata(metadata_rows(videos)), len(videos))
+
+
+def metadata_rows(videos: Sequence[ExpiredVideo]) -> list[dict[str, Any]]:
+    """What SQL knows of the videos, as it was observed when they were discovered."""
+    return [
+        {"video_id": video["id"], "observed_at": video["discovered_at"]}
+        | {name: value for name, value in video.items() if name != "id"}
+        for video in videos
+    ]
