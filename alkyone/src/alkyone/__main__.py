@@ -35,7 +35,8 @@ def youtube(
     port_file: Annotated[Path | None, typer.Option(help="Write the port here once the server listens.")] = None,
     world: Annotated[str, typer.Option(help=_WORLD_HELP)] = "generated",
     clock: Annotated[
-        str | None, typer.Option(help="An ISO time to stand at, or system; default: the start of the world.")
+        str | None,
+        typer.Option(help="An ISO time to stand at, or system; default: where its liveliest fortnight begins."),
     ] = None,
     rate: Annotated[int | None, typer.Option(min=1, help="Calls a project may make in a minute.")] = None,
     quota_search: Annotated[int, typer.Option(min=0, help="search.list calls per project and day.")] = 100,

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from xml.sax.saxutils import escape, quoteattr
@@ -34,6 +34,7 @@ DEFAULT_PROJECT = "standin-project"
 FEED_LENGTH = 15
 SLOW_SECONDS = 2.0
 HANG_SECONDS = 3_600.0
+FORTNIGHT = timedelta(days=14)
 _GZIP_FROM = 1_000  # bytes
 _ERROR_PAGE = (
     "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error {status} (Server Error)!!1</title>\n"
@@ -71,9 +72,10 @@ class Served:
 class YouTubeStandin:
     """YouTube on a port of this machine, for the length of an ``async with`` block.
 
-    ``clock`` tells the stand-in's time; without one it stands still at the world's start until it is set. ``keys`` says
-    which project each API key belongs to. ``limits`` are the daily quotas by bucket, ``per_minute`` the calls a project
-    may make in a real minute. With ``validate`` every answer is checked against the discovery document.
+    ``clock`` tells the stand-in's time; without one it stands still, at first where the world's liveliest fortnight
+    begins. ``keys`` says which project each API key belongs to. ``limits`` are the daily quotas by bucket,
+    ``per_minute`` the calls a project may make in a real minute. With ``validate`` every answer is checked against the
+    discovery document.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class YouTubeStandin:
         validate: bool = False,
     ) -> None:
         self.world: World = open_world(world) if isinstance(world, str) else world
-        self.clock: Clock = clock or atlas_clock.VirtualClock(self.world.start)
+        self.clock: Clock = clock or atlas_clock.VirtualClock(self.world.stretch(FORTNIGHT))
         self.keys = dict(keys or {DEFAULT_KEY: DEFAULT_PROJECT})
         self.key = next(iter(self.keys))
         self.quota = Quota(limits, per_minute=per_minute)
