@@ -92,10 +92,9 @@ class LocalVault(VaultStrategy):
         safe_prefix(prefix, provider=self.provider)
         folder = prefix.rpartition("/")[0]
         with self._shared(), self._translated(prefix):
-            try:
-                self._refuse_links(folder)
-            except FileNotFoundError:
+            if not (self.root / folder).is_dir():
                 return []
+            self._refuse_links(folder)
             return sorted(path for path in self._files(folder) if path.startswith(prefix))
 
     def delete(self, paths: Iterable[str], message: str = "") -> None:  # noqa: D102

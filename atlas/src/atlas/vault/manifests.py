@@ -42,7 +42,6 @@ class Manifest:
     """The description as the vault keeps it: with it every byte of a shard can be checked."""
 
     info: ShardInfo
-    schema_version: int
     sha256: str
     """Of the file, in hexadecimal."""
 
@@ -50,7 +49,6 @@ class Manifest:
         """Write it down; equal manifests give equal bytes."""
         document = {
             "format": FORMAT,
-            "schema_version": self.schema_version,
             "sha256": self.sha256,
             **asdict(self.info),
         }
@@ -68,14 +66,13 @@ class Manifest:
             if document.pop("format") != FORMAT:
                 raise VaultCorrupt("a manifest of another format", path=path)
             manifest = cls(
-                schema_version=int(document.pop("schema_version")),
                 sha256=str(document.pop("sha256")),
                 info=_info(document),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise VaultCorrupt(f"not a manifest ({type(exc).__name__})", path=path) from exc
-        if manifest.info.manifest_path != path:
-            raise VaultCorrupt("the manifest of another shard", path=path)
+        if manifest.info.manifest_path != path or manifest.to_bytes() != data:
+            raise VaultCorrupt("not the manifest that was written", path=path)
         return manifest
 
 

@@ -7,6 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import reduce
+from operator import index
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -129,7 +131,7 @@ def _pack_day(kind: Kind, day: date, table: pa.Table) -> Shard:
         min_time=extent["min"].astimezone(UTC),
         max_time=extent["max"].astimezone(UTC),
     )
-    return Shard(info, data, Manifest(info, kind.version, hashlib.sha256(data).hexdigest()).to_bytes())
+    return Shard(info, data, Manifest(info, hashlib.sha256(data).hexdigest()).to_bytes())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -177,6 +179,8 @@ def _from_mappings(kind: Kind, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         values = [row.get(field.name) for row in given]
         if pa.types.is_timestamp(field.type):
             values = [_instant(value, field.name) for value in values]
+        elif pa.types.is_integer(field.type):  # Arrow would cut off half a view
+            values = [None if value is None else _whole(value, f"{field.name} of {kind.name}") for value in values]
         columns.append(pa.array(values, field.type))
     return pa.Table.from_arrays(columns, schema=kind.schema)
 
@@ -209,6 +213,13 @@ def _instant(value: Any, name: str) -> datetime | None:
     return value
 
 
+def _whole(value: Any, name: str) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise ValueError(f"{name} is no whole number") from None
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Canonical rows, and their digest
 # ---------------------------------------------------------------------------------------------------------------------
@@ -222,7 +233,7 @@ def canonical(kind: Kind, table: pa.Table) -> pa.Table:
         return table
     table = table.take(_full_order(kind, table))
     repeats = _repeats(kind, table)
-    return table.filter(pc.invert(pa.concat_arrays([repeats, pa.array([False])])))
+    return table.filter(pc.invert(pa.concat_arrays([pa.array([False]), repeats])))
 
 
 def _order(kind: Kind, table: pa.Table) -> pa.Array:
@@ -239,26 +250,23 @@ def _order(kind: Kind, table: pa.Table) -> pa.Array:
 
 
 def _full_order(kind: Kind, table: pa.Table) -> pa.Array:
-    """Order rows by key, then by all they hold, so that which of two with one key comes last is no accident."""
-    rank: list[Any] = [table[name] for name in kind.key]
+    """Order rows by key, the greatest of one key first, so that which one comes first is no accident."""
+    keys, rest = [table[name] for name in kind.key], []
     for field in kind.schema:
         if pa.types.is_list(field.type):  # of strings: lists themselves cannot be sorted
-            rank += [pc.list_value_length(table[field.name]), pc.binary_join(table[field.name], "\0")]
+            rest += [pc.list_value_length(table[field.name]), pc.binary_join(table[field.name], "\0")]
         elif field.name not in kind.key:
-            rank.append(table[field.name])
-    by_place = pa.table(rank, names=[str(place) for place in range(len(rank))])
-    keys = [(name, "ascending") for name in by_place.column_names]
-    return pc.sort_indices(by_place, sort_keys=keys, null_placement="at_start")
+            rest.append(table[field.name])
+    places = pa.table(keys + rest, names=[str(place) for place in range(len(keys + rest))])
+    order = ["ascending"] * len(keys) + ["descending"] * len(rest)  # what is absent comes last
+    return pc.sort_indices(places, sort_keys=list(zip(places.column_names, order, strict=True)))
 
 
 def _repeats(kind: Kind, table: pa.Table) -> pa.Array:
-    """Say of every sorted row but the last whether the next has the same key."""
-    same = pa.chunked_array([pa.array([True])] * 0, pa.bool_())
+    """Say of every sorted row but the first whether the one before has the same key."""
     rows = max(table.num_rows - 1, 0)
-    for number, name in enumerate(kind.key):
-        equal = pc.equal(table[name].slice(0, rows), table[name].slice(1, rows))
-        same = pc.and_(same, equal) if number else equal
-    return pa.concat_arrays([*same.chunks, pa.array([], pa.bool_())])
+    equal = [pc.equal(table[name].slice(1, rows), table[name].slice(0, rows)) for name in kind.key]
+    return pa.concat_arrays([*reduce(pc.and_, equal).chunks, pa.array([], pa.bool_())])
 
 
 def digest(kind: Kind, table: pa.Table) -> str:
