@@ -58,6 +58,9 @@ def test_settings_do_not_change(settings_env: SetEnvironment) -> None:
         pytest.param({"ENV": "production"}, r"ENV: input should be 'dev', 'test' or 'prod'", id="unknown environment"),
         pytest.param({"VAULT_PROVIDER": "dropbox"}, r"VAULT_PROVIDER: .*'local'", id="unknown provider"),
         pytest.param({"DATABASE_URL": "localhost"}, r"DATABASE_URL: .*postgresql://user", id="no address"),
+        pytest.param(
+            {"DATABASE_URL": f"postgresql+asyncpg://me:{SECRET}@h/x"}, "DATABASE_URL: not an address", id="SQLAlchemy's"
+        ),
         pytest.param({"DATABASE_URL": "mysql://a:b@c/d"}, r"DATABASE_URL: .*postgresql://user", id="another database"),
         pytest.param({"YOUTUBE_API_KEY_POOL_JSON": f"[{SECRET}"}, "KEY_POOL_JSON must be a JSON list", id="no JSON"),
         pytest.param({"YOUTUBE_API_KEY_POOL_JSON": f'"{SECRET}"'}, "it is not a list", id="a lone key"),

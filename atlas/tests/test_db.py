@@ -168,7 +168,7 @@ def test_a_program_that_never_closes_ends_without_a_warning(conninfo: str) -> No
     "address",
     [
         pytest.param("postgresql://me:se%zzcret@localhost/x", id="bad escape in the password"),
-        pytest.param("postgresql+asyncpg://me:secret@localhost/x", id="an address for SQLAlchemy"),
+        pytest.param("postgresql://me:secret@localhost/x?colour=red", id="an option libpq does not know"),
     ],
 )
 def test_an_address_libpq_cannot_read_is_refused_without_its_password(address: str) -> None:

@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+from psycopg.conninfo import conninfo_to_dict
 
 from atlas import clock
 from atlas import settings as shared_settings
@@ -58,6 +60,14 @@ def conninfo(postgres: EmbeddedServer, template: str) -> Iterator[str]:
 
     with scratch(postgres, template) as where:
         yield where
+
+
+@pytest.fixture
+def database_url(conninfo: str) -> str:
+    """Say where this test's own database is, as a ``DATABASE_URL`` for another process."""
+    where = conninfo_to_dict(conninfo)
+    host = quote(str(where["host"]), safe="")
+    return f"postgresql://{where['user']}@/{where['dbname']}?host={host}&port={where['port']}"
 
 
 @pytest.fixture

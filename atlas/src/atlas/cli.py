@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
-from pydantic import Secret, SecretStr
+from pydantic import SecretStr
 
 from atlas.config import Settings, fingerprint_of, parse_key_pool
 from atlas.errors import AtlasError, ConfigurationError
@@ -100,17 +100,13 @@ def config(as_json: Json = False) -> None:
     """Show every setting; secrets by a fingerprint only."""
     from atlas import settings
 
-    values = {name: getattr(settings, name) for name in Settings.model_fields}
-    shown = {name: _shown(value) for name, value in values.items()}
-    if keys := parse_key_pool(settings.YOUTUBE_API_KEY_POOL_JSON):
-        # As ``atlas quota`` names them.
-        shown["YOUTUBE_API_KEY_POOL_JSON"] = ", ".join(f"{HIDDEN} {key.fingerprint}" for key in keys)
+    shown = _shown(settings)
     if as_json:
         _print_json(shown)
         return
     table = _table("setting", "value", "what it is")
     for name, field in Settings.model_fields.items():
-        style = "dim" if values[name] == field.default else "bold"
+        style = "dim" if getattr(settings, name) == field.default else "bold"
         text = "" if shown[name] is None else str(shown[name])
         table.add_row(name, f"[{style}]{_escape(text)}[/]", _escape(field.description or ""))
     _print(table)
@@ -194,15 +190,31 @@ def _ours(error: BaseException) -> AtlasError | None:
     return None
 
 
-def _shown(value: Any) -> Any:
-    """What may be seen of a setting's value."""
-    if isinstance(value, SecretStr):
-        return f"{HIDDEN} {fingerprint_of(value)}"
-    if isinstance(value, Secret):
-        url = value.get_secret_value()
-        hosts = ",".join(f"{host['host']}:{host['port'] or 5432}" for host in url.hosts())
-        return f"{url.scheme}://{HIDDEN}@{hosts}{url.path or ''} {fingerprint_of(SecretStr(str(url)))}"
-    return value
+def _shown(settings: Settings) -> dict[str, Any]:
+    """What may be seen of each setting."""
+    values: dict[str, Any] = {name: getattr(settings, name) for name in Settings.model_fields}
+    shown = {
+        name: f"{HIDDEN} {fingerprint_of(value)}" if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+    }
+    if settings.DATABASE_URL is not None:
+        shown["DATABASE_URL"] += _place(settings.DATABASE_URL.get_secret_value())
+    if keys := parse_key_pool(settings.YOUTUBE_API_KEY_POOL_JSON):
+        # As ``atlas quota`` names them.
+        shown["YOUTUBE_API_KEY_POOL_JSON"] = ", ".join(f"{HIDDEN} {key.fingerprint}" for key in keys)
+    return shown
+
+
+def _place(url: str) -> str:
+    """Where a database is, by libpq's own reading: a home-made one would show parts of an odd password."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        found = conninfo_to_dict(url)
+    except ProgrammingError:
+        return ""
+    return f" {found.get('dbname', '')} at {found.get('host', 'localhost')}:{found.get('port', 5432)}"
 
 
 def _span(span: timedelta) -> str:

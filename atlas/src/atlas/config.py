@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from pydantic import Field, PostgresDsn, Secret, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from atlas.errors import ConfigurationError
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         default=Path("~/.pleiades"), description="where the embedded database and the local vault live"
     )
 
-    DATABASE_URL: Secret[PostgresDsn] | None = Field(
+    DATABASE_URL: SecretStr | None = Field(
         default=None,
         description="PostgreSQL 15+ with pgvector, postgresql://user:password@host:5432/name; "
         "unset: an embedded server",
@@ -105,6 +105,14 @@ class Settings(BaseSettings):
         default=None, description="Discord webhook for tracked videos"
     )
     DISCORD_WEBHOOK_OPS: SecretStr | None = Field(default=None, description="Discord webhook for operations")
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        # No more than that: libpq's addresses allow what stricter parsers do not, sockets and several hosts.
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("not an address of PostgreSQL")
+        return url
 
     @model_validator(mode="after")
     def _provider_requirements(self) -> Settings:

@@ -163,7 +163,7 @@ def _conninfo_of(settings: Settings) -> str:
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
-    conninfo = str(settings.DATABASE_URL.get_secret_value())
+    conninfo = settings.DATABASE_URL.get_secret_value()
     try:
         conninfo_to_dict(conninfo)
     except ProgrammingError:
