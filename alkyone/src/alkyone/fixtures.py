@@ -22,6 +22,7 @@ from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
+    from alkyone.standins.youtube import YouTubeStandin
     from atlas.adapters.maia import MaiaDAO
     from atlas.vault import LocalVault
 
@@ -109,6 +110,15 @@ def frozen_clock() -> Iterator[clock.VirtualClock]:
 
     with clock.stopped(NOON) as frozen:
         yield frozen
+
+
+@pytest_asyncio.fixture
+async def youtube_standin(frozen_clock: clock.VirtualClock) -> AsyncIterator[YouTubeStandin]:
+    """Serve a small generated world over HTTP; its clock is the test's."""
+    from alkyone.standins.youtube import YouTubeStandin
+
+    async with YouTubeStandin("generated:seed=7,channels=40", clock=frozen_clock) as standin:
+        yield standin
 
 
 class SetEnvironment(Protocol):
