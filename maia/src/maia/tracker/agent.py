@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import NamedTuple, TypedDict
 
 from atlas import clock
-from atlas.adapters.maia_ghost import next_track
 from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
 from atlas.errors import ApiError, Bucket, QuotaExhausted
+from atlas.tiers import CONFIRMED_MISSES, next_track
 from maia.backoff import retry_at
 from maia.batches import IDS_PER_CALL, batched
 from maia.toolbox import Toolbox, open_toolbox
@@ -171,7 +171,8 @@ class _Tracking:
                     views=reading.views,
                     now=now,
                 )
-                outcomes.append(TrackOutcome(video_id, row["lease_token"], tier, at, *reading, rate))
+                given_up = row["misses"] >= core.CONFIRMED_MISSES
+                outcomes.append(TrackOutcome(video_id, row["lease_token"], tier, at, *reading, rate, revived=given_up))
             elif video_id in answers.missing:
                 tier, at = core.after_miss(row["tracking_tier"], row["misses"], now)
                 misses.append(Miss(video_id, row["lease_token"], tier, at))
