@@ -11,12 +11,13 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from unittest import mock
@@ -34,6 +35,9 @@ from atlas.vault import LocalVault
 
 Agent = Literal["hunter", "tracker", "janitor"]
 T = TypeVar("T")
+
+HOUR = timedelta(hours=1)
+START_TIMEOUT_S = 60
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
@@ -79,13 +83,28 @@ class Run:
         return self.exitcode == -signal.SIGKILL
 
 
+async def run_together(agents: Sequence[Agent], site: Site, at: datetime, *, every: timedelta = HOUR) -> list[Run]:
+    """Run a cycle of each of ``agents`` in a process of its own; all begin at the same moment."""
+    start = _processes.Barrier(len(agents))
+    return list(await asyncio.gather(*(run_agent(agent, site, at, every=every, start=start) for agent in agents)))
+
+
 async def run_agent(
-    agent: Agent, site: Site, at: datetime, *, kill_at: int | None = None, every: timedelta = timedelta(hours=1)
+    agent: Agent,
+    site: Site,
+    at: datetime,
+    *,
+    kill_at: int | None = None,
+    every: timedelta = HOUR,
+    start: Barrier | None = None,
 ) -> Run:
-    """Run one cycle of ``agent`` in a process whose clock stands at ``at``; kill it at step ``kill_at``."""
+    """Run one cycle of ``agent`` in a process whose clock stands at ``at``; kill it at step ``kill_at``.
+
+    With ``start`` it waits for the others before it begins.
+    """
     ours, theirs = _processes.Pipe(duplex=False)
     parameters = {} if agent == "janitor" else {"every": every}
-    process = _processes.Process(target=_work, args=(agent, site, at, kill_at, parameters, theirs), daemon=True)
+    process = _processes.Process(target=_work, args=(agent, site, at, kill_at, parameters, start, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -107,7 +126,13 @@ def _receive(pipe: Pipe) -> tuple[Any, ...]:
 
 
 def _work(
-    agent: Agent, site: Site, at: datetime, kill_at: int | None, parameters: dict[str, Any], report: Pipe
+    agent: Agent,
+    site: Site,
+    at: datetime,
+    kill_at: int | None,
+    parameters: dict[str, Any],
+    start: Barrier | None,
+    report: Pipe,
 ) -> None:
     """Be the agent."""
     shared_database.__init__(site.conninfo)  # type: ignore[misc] # the shared object is bound everywhere already
@@ -117,9 +142,11 @@ def _work(
         stack.enter_context(clock.stopped(at))
         stack.enter_context(steps.watched())
         cycle = import_module(f"maia.{agent}.agent").run_once
+        if start is not None:
+            start.wait(START_TIMEOUT_S)
         try:
             summary = asyncio.run(cycle(**parameters))
-        except Exception as error:  # noqa: BLE001 - the parent is told
+        except Exception as error:
             report.send((tuple(steps.taken), None, f"{type(error).__name__}: {error}"))
             os._exit(1)
     report.send((tuple(steps.taken), summary, None))

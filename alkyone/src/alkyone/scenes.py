@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -17,10 +17,19 @@ from alkyone.standins.youtube import YouTubeStandin
 from alkyone.worlds import World, open_world
 from atlas import clock
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import ChannelSeen
+from atlas.adapters.maia_ghost import next_track
+from atlas.adapters.records import ChannelSeen, WatchEntry
+from atlas.config import ApiKey
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 from atlas.errors import Bucket
+from atlas.hydra import HydraExecutor
+from atlas.keys import KeyRing
+from atlas.notifications import DiscordNotifier
+from atlas.quota import QuotaLedger
+from atlas.vault import LocalVault, VaultStrategy
+from maia.toolbox import Stores, Toolbox
+from maia.youtube.client import YouTube
 
 SMALL = "generated:seed=11,channels=6,videos=180,past=20"
 TINY = "generated:seed=11,channels=2,videos=12,past=20"
@@ -34,9 +43,7 @@ AMPLE: Mapping[Bucket, int] = {"search": 1_000_000, "stats": 1_000_000, "general
 class OpenScene(Protocol):
     """Opens a scene for the length of a block; see ``open_scene``."""
 
-    def __call__(
-        self, world: str = SMALL, limits: Mapping[Bucket, int] = AMPLE
-    ) -> AbstractAsyncContextManager[Scene]:
+    def __call__(self, world: str = SMALL, limits: Mapping[Bucket, int] = AMPLE) -> AbstractAsyncContextManager[Scene]:
         """Open it."""
 
 
@@ -61,17 +68,18 @@ class Scene:
 
     @contextmanager
     def site(self, like: Site | None = None, **changes: Any) -> Iterator[Site]:
-        """A database and a vault: fresh ones, or copies of another site's; ``changes`` are settings."""
+        """A database and a vault: fresh ones, or copies of another site's with its settings but for the ``changes``."""
         self._sites += 1
         vault = self._folder / f"vault-{self._sites}"
         template = self._template
+        settings: dict[str, Any] = {f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in self._limits.items()}
         if like is not None:
             template = str(conninfo_to_dict(like.conninfo)["dbname"])
+            settings = dict(like.changes)
             if like.vault.exists():
                 shutil.copytree(like.vault, vault)
         with scratch(self._postgres, template) as conninfo:
-            limits = {f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in self._limits.items()}
-            yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((limits | changes).items()))
+            yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((settings | changes).items()))
 
     def quota(self) -> dict[str, int]:
         """What the stand-in charged so far, by bucket, over all days and projects."""
@@ -88,6 +96,45 @@ async def dao_of(site: Site) -> AsyncIterator[MaiaDAO]:
     """Look into a site's database."""
     async with DatabaseManager(site.conninfo) as database:
         yield MaiaDAO(database)
+
+
+@asynccontextmanager
+async def tools_of(
+    site: Site, *, timeout: timedelta = timedelta(seconds=30), keys: Sequence[ApiKey] | None = None
+) -> AsyncIterator[Toolbox]:
+    """Lend what an agent talks to YouTube with, for agents in the test's own process; retries do not wait."""
+    rules = site.settings()
+    async with DatabaseManager(site.conninfo) as database:
+        ring = KeyRing("test", keys=keys or rules.api_keys, database=database)
+        ledger = QuotaLedger(database, cast("Mapping[Bucket, int]", rules.daily_quota))
+        notifier = DiscordNotifier(rules)
+        executor = HydraExecutor(ring, "test", ledger=ledger, notifier=notifier, settings=rules, sleep=_no_wait)
+        async with YouTube(executor, endpoint=site.endpoint, timeout=timeout) as youtube:
+            yield Toolbox(MaiaDAO(database), youtube, ledger, ring)
+
+
+@asynccontextmanager
+async def stores_of(site: Site, vault: VaultStrategy | None = None) -> AsyncIterator[Stores]:
+    """Lend what the Janitor works with, for one in the test's own process."""
+    async with dao_of(site) as dao:
+        yield Stores(dao, vault or LocalVault(site.vault))
+
+
+async def _no_wait(seconds: float) -> None:
+    del seconds
+
+
+async def watch(site: Site, ids: Sequence[str], world: World, due: datetime) -> None:
+    """Put videos on the watchlist, due a second after each other, the last at ``due``."""
+    first = due - timedelta(seconds=len(ids) - 1)
+    entries = []
+    for number, video_id in enumerate(ids):
+        video = world.video(video_id, world.end)
+        published = video.published_at if video is not None else world.start
+        tier = next_track(published, due).tier
+        entries.append(WatchEntry(video_id, published, tier, first + timedelta(seconds=number)))
+    async with dao_of(site) as dao:
+        await dao.add_to_watchlist(entries, now=due)
 
 
 async def seed(site: Site, world: World, at: datetime, *, terms: int = 2, channels: int = 3) -> None:

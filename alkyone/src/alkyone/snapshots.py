@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+
+from atlas.vault import LocalVault
+from atlas.vault.base import MARKER
 
 TABLES = (
     "channels",
@@ -25,6 +29,12 @@ TABLES = (
 )
 """What an agent's run leaves; the quota ledger is judged against the server's own count instead."""
 
+QUEUES = ("search_queue", "channels", "watchlist", "video_stage", "work_leases")
+"""The tables whose rows are claimed."""
+
+Reading = tuple[int | None, int | None, int | None]
+"""Views, likes, comments."""
+
 SURROGATES = frozenset({"id", "lease_token"})
 """Drawn anew in each run: row numbers (where ``id`` is one) and tokens."""
 
@@ -36,25 +46,69 @@ def tables(conninfo: str) -> dict[str, list[tuple[tuple[str, Any], ...]]]:
 
 
 def files(vault: Path) -> dict[str, str]:
-    """Digest every object of a local vault, by path; what is hidden is the vault's own affair."""
+    """Digest every object of a local vault, by path; what is hidden, and the vault's name, is its own affair."""
     found = sorted(path for path in vault.rglob("*") if path.is_file())
     relative = ((path, path.relative_to(vault)) for path in found)
     return {
         name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path, name in relative
-        if not any(part.startswith(".") for part in name.parts)
+        if not any(part.startswith(".") for part in name.parts) and name.as_posix() != MARKER
     }
 
 
 def lapse_leases(conninfo: str) -> None:
     """Let every lease run out, as time would: a dead worker's rows come back."""
     with psycopg.connect(conninfo) as conn:
-        for table in ("search_queue", "channels", "watchlist", "video_stage", "work_leases"):
+        for table in QUEUES:
             conn.execute(
                 sql.SQL("UPDATE {} SET leased_until = 'epoch' WHERE leased_until IS NOT NULL").format(
                     sql.Identifier(table)
                 )
             )
+
+
+def column(conninfo: str, query: LiteralString) -> list[Any]:
+    """Read the first column of a query's rows."""
+    with psycopg.connect(conninfo) as conn:
+        return [row[0] for row in conn.execute(query)]
+
+
+def leased(conninfo: str) -> int:
+    """Count the rows of all queues that somebody holds."""
+    with psycopg.connect(conninfo) as conn:
+        counts = (
+            conn.execute(
+                sql.SQL("SELECT count(*) FROM {} WHERE lease_token IS NOT NULL").format(sql.Identifier(table))
+            ).fetchone()
+            for table in QUEUES
+        )
+        return sum(row[0] for row in counts if row)
+
+
+def readings(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:
+    """Read every sample of SQL and vault together.
+
+    Raises:
+        AssertionError: a sample is there twice.
+    """
+    with psycopg.connect(conninfo) as conn:
+        rows = conn.execute("SELECT video_id, timestamp, views, likes, comment_count FROM video_stats_log").fetchall()
+    cold = LocalVault(vault)
+    for shard in cold.shards("metrics"):
+        rows += [tuple(row.values()) for row in cold.read_metrics(shards=[shard]).to_pylist()]
+    stored = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+    assert len(stored) == len(rows), f"{len(rows) - len(stored)} samples are stored twice"
+    return stored
+
+
+def served(columns: Mapping[str, Sequence[Any]]) -> dict[tuple[str, datetime], Reading]:
+    """What a stand-in served, in the form of ``readings``."""
+    names = ("video_id", "timestamp", "views", "likes", "comment_count")
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return {
+        (video_id, datetime.fromisoformat(at)): (views, likes, comments)
+        for video_id, at, views, likes, comments in rows
+    }
 
 
 def _rows(conn: psycopg.Connection[dict[str, Any]], table: str) -> list[tuple[tuple[str, Any], ...]]:
