@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.adapters.maia import MaiaDAO, normalise_term
-from atlas.adapters.maia_ghost import INTERVALS, next_track
 from atlas.db import DatabaseManager
+from atlas.tiers import INTERVALS, next_track
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)

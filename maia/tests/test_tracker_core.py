@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from maia.backoff import retry_at
-from maia.tracker.core import DORMANT_INTERVAL, MISS_INTERVAL, after_miss, smoothed_rate
+from maia.tracker.core import MISS_INTERVAL, after_miss, smoothed_rate
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -46,7 +46,7 @@ class TestMisses:
 
     @pytest.mark.parametrize("misses", [2, 3, 40])
     def test_from_the_third_on_a_video_is_dormant(self, misses: int) -> None:
-        assert after_miss("DAILY", misses, NOON) == ("DORMANT", NOON + DORMANT_INTERVAL)
+        assert after_miss("DAILY", misses, NOON) == ("DORMANT", NOON + timedelta(days=30))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from psycopg.errors import LockNotAvailable
 from atlas import clock, sql
 from atlas.adapters import _partitions
 from atlas.adapters._session import LEASE, REASON_LENGTH, Database, Joined, columns, count, settle
-from atlas.adapters.maia_ghost import INTERVALS, GhostTrackingMixin
+from atlas.adapters.maia_ghost import GhostTrackingMixin
 from atlas.adapters.records import (
     Backlog,
     ChannelRow,
@@ -31,12 +31,12 @@ from atlas.adapters.records import (
     StageRow,
     TermOutcome,
     TermRow,
-    Tier,
     WatchEntry,
 )
 from atlas.db import db
 from atlas.errors import LeaseLost
 from atlas.events import Event, events
+from atlas.tiers import INTERVALS, Tier
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from atlas import clock, sql
 from atlas.adapters._session import LEASE, REASON_LENGTH, Database, columns, count, settle
-from atlas.adapters.records import Failure, Miss, NextTrack, Sample, Tier, TrackingRow, TrackOutcome
+from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
 from atlas.events import Event, events
+from atlas.tiers import NextTrack, next_track
 
 SQL = sql.load("atlas.adapters", "maia_ghost.sql")
-
-CONFIRMED_MISSES = 3
-"""Confirmed misses in a row after which a video counts as unavailable."""
-
-INTERVALS: dict[Tier, timedelta] = {
-    "HOURLY": timedelta(hours=1),
-    "DAILY": timedelta(days=1),
-    "WEEKLY": timedelta(days=7),
-    "DORMANT": timedelta(days=30),
-}
-"""The longest time between two looks at a video of a tier."""
-
-
-def next_track(published_at: datetime, now: datetime) -> NextTrack:
-    """Choose the tier of a video by its age, and the next look by its tier.
-
-    DORMANT is not a matter of age: only missing videos become it.
-    """
-    age = now - published_at
-    tier: Tier = "HOURLY" if age < timedelta(days=1) else "DAILY" if age < timedelta(days=7) else "WEEKLY"
-    return NextTrack(tier, now + INTERVALS[tier])
 
 
 class GhostTrackingMixin:

@@ -10,7 +10,8 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple, TypedDict
 from uuid import UUID
 
-Tier = Literal["HOURLY", "DAILY", "WEEKLY", "DORMANT"]
+from atlas.tiers import Tier
+
 Stage = Literal["painter", "scribe"]
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -163,13 +164,6 @@ class TrackingRow(TypedDict):
     misses: int
     attempts: int
     lease_token: UUID
-
-
-class NextTrack(NamedTuple):
-    """How closely to watch a video, and when to look next."""
-
-    tier: Tier
-    next_track_at: datetime
 
 
 class Sample(NamedTuple):

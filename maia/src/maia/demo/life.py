@@ -18,10 +18,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from atlas import Settings, clock, settings, vault
 from atlas._lazy import swapped
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import ChannelSeen, Tier
+from atlas.adapters.records import ChannelSeen
 from atlas.errors import Bucket
 from atlas.history import timeline
 from atlas.quota import BUCKETS
+from atlas.tiers import Tier
 from maia.demo.audit import compare
 from maia.demo.prefect import Engine, engine
 from maia.demo.standin import Standin, World, standin

@@ -10,10 +10,10 @@ from typing import TypedDict
 from uuid import UUID
 
 from atlas import clock, settings
-from atlas.adapters.maia_ghost import next_track
 from atlas.adapters.records import Discovery, Failure
 from atlas.config import Stage
 from atlas.errors import ApiError, Bucket, QuotaExhausted
+from atlas.tiers import next_track
 from maia.backoff import retry_at
 from maia.batches import batched
 from maia.hunter import core

@@ -171,7 +171,7 @@ class _Tracking:
                     views=reading.views,
                     now=now,
                 )
-                given_up = row["misses"] >= core.CONFIRMED_MISSES
+                given_up = row["misses"] >= CONFIRMED_MISSES
                 outcomes.append(TrackOutcome(video_id, row["lease_token"], tier, at, *reading, rate, revived=given_up))
             elif video_id in answers.missing:
                 tier, at = core.after_miss(row["tracking_tier"], row["misses"], now)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from atlas.adapters.records import Tier
+from atlas.tiers import CONFIRMED_MISSES, INTERVALS, Tier
 
-CONFIRMED_MISSES = 3  # then a video is DORMANT
 GONE = frozenset({"deleted", "failed", "rejected"})
 """Values of status.uploadStatus that mean nobody can watch the video (YouTube Data API, videos resource)."""
 
 MISS_INTERVAL = timedelta(days=1)  # so that three misses span days
-DORMANT_INTERVAL = timedelta(days=30)
 
 RATE_MEMORY = timedelta(hours=12)  # the past fades by half in this time
 
@@ -46,5 +44,5 @@ def smoothed_rate(
 def after_miss(tier: Tier, misses: int, now: datetime) -> AfterMiss:
     """Schedule a video that YouTube confirmed missing, ``misses`` times in a row before this one."""
     if misses + 1 >= CONFIRMED_MISSES:
-        return AfterMiss("DORMANT", now + DORMANT_INTERVAL)
+        return AfterMiss("DORMANT", now + INTERVALS["DORMANT"])
     return AfterMiss(tier, now + MISS_INTERVAL)
