@@ -26,7 +26,7 @@ class Lazy(Generic[T]):
         setattr(target(self), name, value)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[T]:
+    def __class__(self) -> type[T]:  # type: ignore[override]
         """Claim the target's kind, so that ``isinstance`` holds without building it."""
         return cast("type[T]", object.__getattribute__(self, "_kind"))
 

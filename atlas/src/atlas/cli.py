@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILURE = 1
 EXIT_WRONG_SETTINGS = 2
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells have it
 HIDDEN = "●●●"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -40,6 +42,8 @@ def run(commands: typer.Typer) -> NoReturn:
 
     An error of ours is one line on stderr that says what to do; anything else is a bug and keeps its traceback.
     """
+    # As an exception SIGTERM lets what is leased be given back, and servers we started be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         commands()
     except Exception as exc:

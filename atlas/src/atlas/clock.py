@@ -30,6 +30,7 @@ class VirtualClock:
         self._now = start.astimezone(UTC)
 
     def __call__(self) -> datetime:
+        """Tell where the clock stands."""
         return self._now
 
     def set(self, instant: datetime) -> None:
@@ -45,7 +46,7 @@ class VirtualClock:
 @contextmanager
 def use(source: Callable[[], datetime]) -> Iterator[None]:
     """Take the time of this process from ``source`` for the length of the block."""
-    global _source  # noqa: PLW0603 - the one clock of the process
+    global _source
     before, _source = _source, source
     try:
         yield

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
+from rich.console import Group
 from rich.panel import Panel
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -93,32 +94,38 @@ def _line(progress: Progress) -> str:
 
 def _summary(report: DemoReport) -> Panel:
     """Lay the report out for a person."""
-    facts = Table.grid(padding=(0, 3, 0, 0))
-    facts.add_column(style="dim")
-    facts.add_column()
     honest = not report["lost"] and not report["doubled"]
-    facts.add_row("discovered", f"{report['videos_discovered']:,} videos of {report['channels']:,} channels")
-    facts.add_row("sampled", f"{report['samples']:,} readings")
-    facts.add_row(
-        "checked",
-        Text(f"{report['lost']:,} lost, {report['doubled']:,} doubled", style="green" if honest else "bold red")
-        + Text(" against what was served", style="dim"),
-    )
-    facts.add_row(
-        "archived",
-        f"{report['samples_archived']:,} readings, {report['samples_verified']:,} read back and matched",
-    )
-    facts.add_row("retired", f"{report['videos_retired']:,} videos left the hot queue, all are still tracked")
-    facts.add_row("tiers", "  ".join(f"{tier.lower()} {count:,}" for tier, count in report["tiers"].items()))
-    facts.add_row("quota used", "  ".join(f"{bucket} {units:,}" for bucket, units in report["quota_used"].items()))
-    facts.add_row("in SQL", _megabytes(report["sql_bytes"]))
-    facts.add_row("in the vault", _megabytes(report["vault_bytes"]))
-    for number, riser in enumerate(report["risers"]):
-        label = "rising fastest" if number == 0 else ""
-        curve = Text(f"{sparkline(riser['views']):<24}", style="cyan")
-        facts.add_row(label, curve + Text(f" {riser['views_per_hour']:>9,.0f} views/h  {riser['title'][:48]}"))
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    checked = Text(f"{report['lost']:,} lost, {report['doubled']:,} doubled", "green" if honest else "bold red")
+    buckets = (f"{name} {units:,}" for name, units in report["quota_used"].items())
+    for name, fact in (
+        ("discovered", f"{report['videos_discovered']:,} videos of {report['channels']:,} channels"),
+        ("sampled", f"{report['samples']:,} readings"),
+        ("checked", checked + Text(", every reading held against what was served", "dim")),
+        ("archived", f"{report['samples_archived']:,} readings; {report['samples_verified']:,} read back and matched"),
+        ("retired", f"{report['videos_retired']:,} videos left the hot queue; all are still tracked"),
+        ("tiers", "  ".join(f"{tier.lower()} {count:,}" for tier, count in report["tiers"].items())),
+        ("quota used", "  ".join(buckets)),
+        ("in SQL", _megabytes(report["sql_bytes"])),
+        ("in the vault", _megabytes(report["vault_bytes"])),
+    ):
+        facts.add_row(name, fact)
     title = f"{report['days']} days in {report['seconds']:.0f} seconds"
-    return Panel(facts, title=title, title_align="left", border_style="green" if honest else "red", expand=False)
+    colour = "green" if honest else "red"
+    return Panel(Group(facts, "", _risers(report)), title=title, title_align="left", border_style=colour, expand=False)
+
+
+def _risers(report: DemoReport) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_row(Text("rising fastest", "dim"), Text("views/h", "dim"), "")
+    for riser in report["risers"]:
+        table.add_row(sparkline(riser["views"]), f"{riser['views_per_hour']:,.0f}", Text(riser["title"]))
+    return table
 
 
 def sparkline(values: Sequence[int], width: int = 24) -> str:

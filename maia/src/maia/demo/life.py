@@ -204,20 +204,23 @@ class _Life:
         views: dict[str, list[int]] = {row["video_id"]: [] for row in rising}
         for video_id, count in zip(*(curves.column(name).to_pylist() for name in ("video_id", "views")), strict=True):
             views[video_id].append(count or 0)
+        titles = {row["video_id"]: row["title"] for row in rising}
+        for video_id in [video_id for video_id, title in titles.items() if title is None]:
+            titles[video_id] = await asyncio.to_thread(self._title, video_id)
         return [
             {
                 "video_id": row["video_id"],
-                "title": row["title"] if row["title"] is not None else await asyncio.to_thread(self._title, row["video_id"]),
+                "title": titles[row["video_id"]] or row["video_id"],
                 "views_per_hour": round(row["rate"], 1),
                 "views": views[row["video_id"]],
             }
             for row in rising
         ]
 
-    def _title(self, video_id: str) -> str:
+    def _title(self, video_id: str) -> str | None:
         """Find the title of a video that has left the hot queue."""
         metadata = self._stores.vault.fetch_metadata(video_id)
-        return str(metadata["title"]) if metadata else video_id
+        return metadata.get("title") if metadata else None
 
 
 async def _seed(dao: MaiaDAO, world: World) -> None:

@@ -1,4 +1,4 @@
-"""One cycle of the Tracker: claim what is due on the watchlist, read its counts, store samples and schedule together."""
+"""One cycle of the Tracker: claim what is due on the watchlist, read counts, store samples and schedule together."""
 
 from __future__ import annotations
 
