@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from atlas.errors import VaultCorrupt
+from atlas.errors import VaultCorrupt, VaultUnavailable
 from atlas.vault.manifests import Manifest, shard_path
 from atlas.vault.manifests import ShardInfo as ShardInfo
 
@@ -385,6 +385,7 @@ def select(
 
     Raises:
         VaultCorrupt: it is not what was written.
+        VaultUnavailable: it could not be read.
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
@@ -397,6 +398,8 @@ def select(
             table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
         return _filtered(kind, conform(kind, table.replace_schema_metadata(None)), video_ids, start, end)
     except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
+        if getattr(exc, "errno", None):  # the disk's error, not Arrow's about the content
+            raise VaultUnavailable(str(exc), path=path) from exc
         raise VaultCorrupt(f"not a readable shard ({type(exc).__name__})", path=path) from exc
 
 
