@@ -494,6 +494,10 @@ class MaiaDAO(GhostTrackingMixin):
         """Give a claim back; False when it was no longer ours."""
         return bool(await count(self._db, SQL["release_work"], name=name, token=token))
 
+    async def forget_lapsed_work(self, *, now: datetime | None = None) -> int:
+        """Remove leases on work that ran out and return how many; whoever died with one will not give it back."""
+        return await count(self._db, SQL["forget_lapsed_work"], now=now or clock.now())
+
     # -- Overview -----------------------------------------------------------------------------------------------------
 
     async def fetch_fastest(self, limit: int = 10) -> list[Riser]:

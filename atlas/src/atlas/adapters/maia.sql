@@ -462,6 +462,11 @@ DELETE FROM work_leases
  WHERE name = %(name)s
    AND lease_token = %(token)s;
 
+-- name: forget_lapsed_work
+-- Remove the leases that ran out: of workers that died, and of what was claimed for a day.
+DELETE FROM work_leases
+ WHERE leased_until <= %(now)s;
+
 -- name: _show_token
 -- Prove that the work is still ours, and keep it so until the transaction ends.
 SELECT name

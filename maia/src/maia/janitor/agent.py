@@ -134,6 +134,7 @@ class _Janitor:
         if plan.videos:
             await self._exclusively("retire videos", self._retire)
         self._summary["terms_asleep"] = await self._dao.sleep_terms(self._now - IDLE, below=IDLE_BELOW, now=self._now)
+        await self._dao.forget_lapsed_work(now=self._now)
         return self._summary
 
     async def _exclusively(self, name: str, work: Callable[[UUID], Awaitable[bool]]) -> bool:
