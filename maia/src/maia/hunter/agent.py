@@ -12,7 +12,7 @@ from uuid import UUID
 from atlas import clock, settings
 from atlas.adapters.records import Discovery, Failure
 from atlas.config import Stage
-from atlas.errors import ApiError, Bucket, QuotaExhausted
+from atlas.errors import ApiError, Bucket, NoLiveKey, QuotaExhausted
 from atlas.tiers import next_track
 from maia.backoff import retry_at
 from maia.batches import batched
@@ -94,6 +94,7 @@ class _Hunt:
         self._stages = stages
         self._left = share
         self._exhausted = ""
+        self._keyless: NoLiveKey | None = None
         self._summary: HunterSummary = {
             "queries_processed": 0,
             "channels_polled": 0,
@@ -112,6 +113,8 @@ class _Hunt:
             finally:
                 # What was neither completed nor failed goes back at once; a lease would run out by itself.
                 await self._give_back(sources)
+        if self._keyless is not None:
+            raise self._keyless
         if 0 in self._left.values():
             self._summary["stopped_by"] = self._exhausted or "share of the day's quota used"
         return self._summary
@@ -141,7 +144,8 @@ class _Hunt:
                 del pages[n]
                 if reason := unresolved[missing.pop()]:
                     refusals[n] = reason
-        await self._store(sources, pages, refusals, videos, now)
+        read = [videos[video_id] for video_id in candidates if video_id in videos]
+        await self._store(sources, pages, refusals, read, now)
         self._summary["videos_known"] += len(known)
 
     async def _read(self, source: Search | Uploads, now: datetime) -> Page | str | None:
@@ -151,6 +155,9 @@ class _Hunt:
             return await source.read(self._youtube, now)
         except QuotaExhausted as spent:
             self._stop(spent)
+            return None
+        except NoLiveKey as keyless:
+            self._end(keyless)
             return None
         except ApiError as error:
             return str(error)
@@ -170,6 +177,9 @@ class _Hunt:
             except QuotaExhausted as spent:
                 self._stop(spent)
                 unresolved.update(dict.fromkeys(chunk))
+            except NoLiveKey as keyless:
+                self._end(keyless)
+                unresolved.update(dict.fromkeys(chunk))
             except ApiError as error:
                 unresolved.update(dict.fromkeys(chunk, str(error)))
 
@@ -181,12 +191,14 @@ class _Hunt:
         sources: Sources,
         pages: dict[int, Page],
         refusals: Refusals,
-        videos: dict[str, Video],
+        videos: Sequence[Video],
         now: datetime,
     ) -> None:
-        """Store the discoveries of all complete pages and acknowledge the pages, all of it or nothing."""
-        wanted = [videos[video_id] for video_id in candidates_of(list(pages.values())) if video_id in videos]
-        found = [discovery for video in wanted if (discovery := discovery_of(video, now)) is not None]
+        """Store what was read and acknowledge the complete pages, all of it or nothing.
+
+        What was read of a page that is not complete is stored too: it has been observed, and the page is read again.
+        """
+        found = [discovery for video in videos if (discovery := discovery_of(video, now)) is not None]
         async with self._dao.transaction() as dao:
             new = set(await dao.ingest_video_metadata(found, stages=self._stages, now=now))
             terms = [term for video in found if video.id in new for term in core.snowball(video.tags, ())]
@@ -228,6 +240,11 @@ class _Hunt:
         self._left[spent.bucket] = 0
         self._summary["quota"][spent.bucket] -= 1  # the call was not made
         self._exhausted = str(spent)
+
+    def _end(self, keyless: NoLiveKey) -> None:
+        """Make no more calls; what was read before the last key went is stored before that is told."""
+        self._left = dict.fromkeys(self._left, 0)
+        self._keyless = keyless
 
 
 def discovery_of(video: Video, now: datetime, *, source: str = "hunter") -> Discovery | None:

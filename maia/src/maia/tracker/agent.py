@@ -11,7 +11,7 @@ from typing import NamedTuple, TypedDict
 
 from atlas import clock
 from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
-from atlas.errors import ApiError, Bucket, QuotaExhausted
+from atlas.errors import ApiError, Bucket, NoLiveKey, QuotaExhausted
 from atlas.tiers import CONFIRMED_MISSES, next_track
 from maia.backoff import retry_at
 from maia.batches import IDS_PER_CALL, batched
@@ -81,6 +81,7 @@ class _Tracking:
             "quota": {"stats": 0, "general": 0},
             "stopped_by": "share of the day's quota used",
         }
+        self._keyless: NoLiveKey | None = None
 
     async def run(self) -> TrackerSummary:
         while calls := self._affordable():
@@ -94,6 +95,8 @@ class _Tracking:
                 # What was neither completed nor failed goes back at once; a lease would run out by itself.
                 for token in {row["lease_token"] for row in rows}:
                     await self._dao.release_tracking(token)
+        if self._keyless is not None:
+            raise self._keyless
         return self._summary
 
     def _affordable(self) -> int:
@@ -110,7 +113,7 @@ class _Tracking:
         # An id that did not come back is no proof of deletion: ask for its status.
         await asyncio.gather(*(self._probe(chunk, answers) for chunk in batched(unaccounted)))
         for video_id in unaccounted:
-            if video_id not in answers.read and video_id not in answers.missing:
+            if self._keyless is None and video_id not in answers.read and video_id not in answers.missing:
                 answers.failed.setdefault(video_id, "not accounted for, and no quota left to ask for its status")
         await self._store(rows, answers)
 
@@ -122,6 +125,8 @@ class _Tracking:
                 batch = await self._youtube.batch_stats(ids)
             except QuotaExhausted as spent:
                 self._stop(spent)
+            except NoLiveKey as keyless:
+                self._end(keyless)
             except ApiError as error:
                 answers.failed.update(dict.fromkeys(ids, str(error)))
                 return ()
@@ -145,6 +150,9 @@ class _Tracking:
             videos = {video.id: video for video in await self._youtube.videos(ids, parts=("status", "statistics"))}
         except QuotaExhausted as spent:
             self._stop(spent)
+            return
+        except NoLiveKey as keyless:
+            self._end(keyless)
             return
         except ApiError as error:
             answers.failed.update(dict.fromkeys(ids, str(error)))
@@ -200,3 +208,8 @@ class _Tracking:
         self._left[spent.bucket] = 0
         self._summary["quota"][spent.bucket] -= 1  # the call was not made
         self._summary["stopped_by"] = str(spent)
+
+    def _end(self, keyless: NoLiveKey) -> None:
+        """Make no more calls; what was read before the last key went is stored before that is told."""
+        self._left = dict.fromkeys(self._left, 0)
+        self._keyless = keyless
