@@ -16,8 +16,8 @@ from alkyone.databases import scratch
 from alkyone.standins.youtube import YouTubeStandin
 from alkyone.worlds import World, open_world
 from atlas import clock
+from atlas import notifier as shared_notifier
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.maia_ghost import next_track
 from atlas.adapters.records import ChannelSeen, WatchEntry
 from atlas.config import ApiKey
 from atlas.db import DatabaseManager
@@ -27,6 +27,7 @@ from atlas.hydra import HydraExecutor
 from atlas.keys import KeyRing
 from atlas.notifications import DiscordNotifier
 from atlas.quota import QuotaLedger
+from atlas.tiers import next_track
 from atlas.vault import LocalVault, VaultStrategy
 from maia.toolbox import Stores, Toolbox
 from maia.youtube.client import YouTube
@@ -100,14 +101,17 @@ async def dao_of(site: Site) -> AsyncIterator[MaiaDAO]:
 
 @asynccontextmanager
 async def tools_of(
-    site: Site, *, timeout: timedelta = timedelta(seconds=30), keys: Sequence[ApiKey] | None = None
+    site: Site,
+    *,
+    timeout: timedelta = timedelta(seconds=30),
+    keys: Sequence[ApiKey] | None = None,
+    notifier: DiscordNotifier = shared_notifier,
 ) -> AsyncIterator[Toolbox]:
     """Lend what an agent talks to YouTube with, for agents in the test's own process; retries do not wait."""
     rules = site.settings()
     async with DatabaseManager(site.conninfo) as database:
         ring = KeyRing("test", keys=keys or rules.api_keys, database=database)
         ledger = QuotaLedger(database, cast("Mapping[Bucket, int]", rules.daily_quota))
-        notifier = DiscordNotifier(rules)
         executor = HydraExecutor(ring, "test", ledger=ledger, notifier=notifier, settings=rules, sleep=_no_wait)
         async with YouTube(executor, endpoint=site.endpoint, timeout=timeout) as youtube:
             yield Toolbox(MaiaDAO(database), youtube, ledger, ring)

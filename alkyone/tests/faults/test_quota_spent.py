@@ -1,0 +1,213 @@
+"""Every bucket spent in turn: runs end well, nothing is lost, the ledger agrees with YouTube, the next day goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+import psycopg
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from pydantic import SecretStr
+
+from alkyone import snapshots
+from alkyone.agents import Agent, Site, run_together
+from alkyone.scenes import AMPLE, OpenScene, Scene, seed, tools_of, watch
+from atlas import clock
+from atlas.errors import Bucket
+from atlas.notifications import DiscordNotifier
+from atlas.quota import pacific_day
+from maia.hunter.agent import hunt
+from maia.toolbox import Toolbox
+from maia.tracker.agent import track
+
+DAY = timedelta(days=1)
+PLENTY = "generated:seed=5,channels=40,videos=1600,past=20"
+
+SPENT = [
+    pytest.param("hunter", {"search": 4}, id="hunter without search"),
+    pytest.param("hunter", {"general": 28}, id="hunter without general"),
+    pytest.param("tracker", {"stats": 3}, id="tracker without stats"),
+    pytest.param("tracker", {"general": 2}, id="tracker without general"),
+    pytest.param("tracker", {"stats": 3, "general": 4}, id="tracker with neither"),
+]
+
+
+class Alerts(NamedTuple):
+    """A webhook's address, the embeds that came to it, and who sent them."""
+
+    webhook: str
+    received: list[dict[str, Any]]
+    notifiers: list[DiscordNotifier]
+
+
+class Unaware(Toolbox):
+    """A toolbox of an agent that learned its share before others spent the quota."""
+
+    async def share(self, bucket: Bucket, every: timedelta) -> int:
+        """A share that is long gone."""
+        return 1_000
+
+
+@pytest.fixture(scope="module")
+def notifiers() -> list[DiscordNotifier]:
+    """Hold every notifier until its event loop has ended, and with it the notifier's session."""
+    return []
+
+
+@pytest_asyncio.fixture
+async def alerts(notifiers: list[DiscordNotifier]) -> AsyncIterator[Alerts]:
+    """Listen at a webhook's address."""
+    received: list[dict[str, Any]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        received.extend(orjson.loads(await request.read())["embeds"])
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/ops", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield Alerts(f"http://127.0.0.1:{runner.addresses[0][1]}/ops", received, notifiers)
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("who_knows", ["ledger", "server"])
+@pytest.mark.parametrize(("agent", "limits"), SPENT)
+async def test_a_spent_bucket_ends_the_run_and_loses_nothing(
+    scene: OpenScene,
+    alerts: Alerts,
+    agent: Agent,
+    limits: Mapping[Bucket, int],
+    who_knows: str,
+) -> None:
+    served = {**AMPLE, **limits} if who_knows == "server" else AMPLE
+    async with scene(PLENTY, served) as here:
+        ours = limits if who_knows == "ledger" else {}
+        changes: dict[str, Any] = {
+            f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in {**AMPLE, **ours}.items()
+        }
+        at = here.youtube.now()
+        with here.site(**changes, DISCORD_WEBHOOK_OPS=SecretStr(alerts.webhook)) as site:
+            await work_for(agent, here, site, at)
+
+            summary = await cycle(agent, here, site, at, alerts, kind=Unaware)
+
+            has_no_other_road = agent == "hunter" or len(limits) == 2
+            assert ("spent" in summary["stopped_by"]) is has_no_other_road
+            assert (before := done(site)) > 0
+            assert_nothing_is_lost(here, site)
+            assert spent(here, at, limits) == dict(limits)
+            assert len(alerts.received) == len(limits)
+            assert untouched_is_due(site, at)
+
+            again = await cycle(agent, here, site, at + timedelta(minutes=30), alerts)
+
+            assert_nothing_is_lost(here, site)
+            assert spent(here, at, limits) == dict(limits), "a bucket known to be spent was asked again"
+            assert len(alerts.received) == len(limits), "OPS was told twice on one day"
+            assert {bucket: again["quota"][bucket] for bucket in limits} == dict.fromkeys(limits, 0)
+
+            await cycle(agent, here, site, at + DAY, alerts, kind=Unaware)
+
+            assert done(site) > before
+            assert_nothing_is_lost(here, site)
+            assert len(alerts.received) <= 2 * len(limits), "OPS was told twice on one day"
+
+
+@pytest.mark.engine
+async def test_two_hunters_that_both_count_on_the_last_units_share_them(scene: OpenScene, alerts: Alerts) -> None:
+    async with scene(PLENTY) as here:
+        at = here.youtube.now()
+        with here.site(QUOTA_SEARCH_PER_DAY=12, DISCORD_WEBHOOK_OPS=SecretStr(alerts.webhook)) as site:
+            await seed(site, here.world, at, terms=20, channels=0)
+
+            runs = await run_together(["hunter", "hunter"], site, at, every=DAY)
+
+            assert [run.error for run in runs] == [None, None]
+            assert spent(here, at, ["search"]) == {"search": 12}
+            assert_nothing_is_lost(here, site)
+            assert untouched_is_due(site, at)
+            assert len(alerts.received) == 1
+
+
+async def work_for(agent: Agent, here: Scene, site: Site, at: datetime) -> None:
+    """Make more work than the quota allows; for the Tracker with videos that YouTube does not have."""
+    if agent == "hunter":
+        await seed(site, here.world, at, terms=12, channels=20)
+        return
+    uploads = [v for channel in here.world.channels_at(at) for v in here.world.uploads(channel, at) or ()]
+    await watch(site, uploads, here.world, at)
+    here.youtube.faults.add("missing_ids", ids=tuple(uploads[::3]))
+
+
+async def cycle(
+    agent: Agent, here: Scene, site: Site, at: datetime, alerts: Alerts, *, kind: type[Toolbox] = Toolbox
+) -> Any:
+    """Run a cycle as a process of its own would: with a notifier that remembers nothing."""
+    alerts.notifiers.append(DiscordNotifier(site.settings()))
+    here.youtube.set_clock(at)
+    with clock.stopped(at):
+        async with tools_of(site, notifier=alerts.notifiers[-1]) as tools:
+            toolbox = kind(tools.dao, tools.youtube, tools.ledger, tools.keys)
+            return await (hunt if agent == "hunter" else track)(toolbox, every=DAY)
+
+
+def assert_nothing_is_lost(here: Scene, site: Site) -> None:
+    """No lease is left, everything served is stored, and the ledger counts as YouTube does."""
+    assert snapshots.leased(site.conninfo) == 0
+    stored = snapshots.readings(site.conninfo, site.vault)
+    assert stored == snapshots.served(here.youtube.served.columns())
+    charged = {
+        (day, bucket): units
+        for days in here.youtube.quota.usage().values()
+        for day, buckets in days.items()
+        for bucket, units in buckets.items()
+    }
+    with psycopg.connect(site.conninfo) as conn:
+        counted = conn.execute("SELECT day::text, bucket, used FROM quota_usage WHERE used > 0").fetchall()
+    assert {(day, bucket): used for day, bucket, used in counted} == charged
+
+
+def spent(here: Scene, at: datetime, buckets: Iterable[str]) -> dict[str, int]:
+    """Tell what YouTube charged on the Pacific day of ``at``."""
+    charged = next(iter(here.youtube.quota.usage(pacific_day(at)).values()), {})
+    (of_day,) = charged.values() or [{}]
+    return {bucket: of_day.get(bucket, 0) for bucket in buckets}
+
+
+def done(site: Site) -> int:
+    """Count what was brought to an end: searches, polls, samples, misses."""
+    (count,) = snapshots.column(
+        site.conninfo,
+        """
+        SELECT (SELECT count(last_searched_at) FROM search_queue)
+             + (SELECT count(last_polled_at) FROM channels)
+             + (SELECT count(*) FROM video_stats_log)
+             + (SELECT coalesce(sum(misses), 0) FROM watchlist)
+        """,
+    )
+    return int(count)
+
+
+def untouched_is_due(site: Site, at: datetime) -> bool:
+    """Is all that was not brought to an end due again, and none of it counted as failed?
+
+    But a video that YouTube left out has failed when there is no quota to ask why: it waits for its turn.
+    """
+    with psycopg.connect(site.conninfo) as conn:
+        rows = conn.execute(
+            """
+            SELECT next_search_at, attempts, reason FROM search_queue WHERE last_searched_at IS NULL
+             UNION ALL
+            SELECT next_poll_at, poll_attempts, poll_reason FROM channels WHERE last_polled_at IS NULL AND in_roster
+             UNION ALL
+            SELECT next_track_at, attempts, reason FROM watchlist WHERE last_tracked_at IS NULL AND misses = 0
+            """
+        ).fetchall()
+    unexplained = [row for row in rows if row[2] is None or "no quota" not in row[2]]
+    return all(due <= at and attempts == 0 for due, attempts, _ in unexplained)
