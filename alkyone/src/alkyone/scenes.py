@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from psycopg.conninfo import conninfo_to_dict
 
+from alkyone import snapshots
 from alkyone.agents import Site
 from alkyone.databases import scratch
 from alkyone.standins.youtube import YouTubeStandin
@@ -90,6 +91,21 @@ class Scene:
                 for bucket, units in buckets.items():
                     charged[bucket] += units
         return charged
+
+    def assert_nothing_is_lost(self, site: Site) -> None:
+        """Hold ``site``, the only one that was worked at, against the stand-in's own books.
+
+        No lease is left, every reading that was served is stored once, and the ledger counts as YouTube does.
+        """
+        assert snapshots.leased(site.conninfo) == 0
+        assert snapshots.readings(site.conninfo, site.vault) == snapshots.served(self.youtube.served.columns())
+        charged = {
+            (date.fromisoformat(day), bucket): units
+            for days in self.youtube.quota.usage().values()
+            for day, buckets in days.items()
+            for bucket, units in buckets.items()
+        }
+        assert snapshots.ledger(site.conninfo) == charged
 
 
 @asynccontextmanager

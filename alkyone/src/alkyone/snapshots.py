@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -86,6 +86,15 @@ def leased(conninfo: str) -> int:
         """,
     )
     return int(rows)
+
+
+def ledger(conninfo: str) -> dict[tuple[date, str], int]:
+    """Read the units used, by Pacific day and bucket, over all projects."""
+    with psycopg.connect(conninfo) as conn:
+        rows = conn.execute(
+            "SELECT day, bucket, sum(used)::int FROM quota_usage WHERE used > 0 GROUP BY day, bucket"
+        ).fetchall()
+    return {(day, bucket): used for day, bucket, used in rows}
 
 
 def readings(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:

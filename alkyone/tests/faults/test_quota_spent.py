@@ -100,14 +100,14 @@ async def test_a_spent_bucket_ends_the_run_and_loses_nothing(
             has_no_other_road = agent == "hunter" or len(limits) == 2
             assert ("spent" in summary["stopped_by"]) is has_no_other_road
             assert (before := done(site)) > 0
-            assert_nothing_is_lost(here, site)
+            here.assert_nothing_is_lost(site)
             assert spent(here, at, limits) == dict(limits)
             assert len(alerts.received) == len(limits)
             assert untouched_is_due(site, at)
 
             again = await cycle(agent, here, site, at + timedelta(minutes=30), alerts)
 
-            assert_nothing_is_lost(here, site)
+            here.assert_nothing_is_lost(site)
             assert spent(here, at, limits) == dict(limits), "a bucket known to be spent was asked again"
             assert len(alerts.received) == len(limits), "OPS was told twice on one day"
             assert {bucket: again["quota"][bucket] for bucket in limits} == dict.fromkeys(limits, 0)
@@ -115,7 +115,7 @@ async def test_a_spent_bucket_ends_the_run_and_loses_nothing(
             await cycle(agent, here, site, at + DAY, alerts, kind=Unaware)
 
             assert done(site) > before
-            assert_nothing_is_lost(here, site)
+            here.assert_nothing_is_lost(site)
             assert len(alerts.received) <= 2 * len(limits), "OPS was told twice on one day"
 
 
@@ -130,7 +130,7 @@ async def test_two_hunters_that_both_count_on_the_last_units_share_them(scene: O
 
             assert [run.error for run in runs] == [None, None]
             assert spent(here, at, ["search"]) == {"search": 12}
-            assert_nothing_is_lost(here, site)
+            here.assert_nothing_is_lost(site)
             assert untouched_is_due(site, at)
             assert len(alerts.received) == 1
 
@@ -155,22 +155,6 @@ async def cycle(
         async with tools_of(site, notifier=alerts.notifiers[-1]) as tools:
             toolbox = kind(tools.dao, tools.youtube, tools.ledger, tools.keys)
             return await (hunt if agent == "hunter" else track)(toolbox, every=DAY)
-
-
-def assert_nothing_is_lost(here: Scene, site: Site) -> None:
-    """No lease is left, everything served is stored, and the ledger counts as YouTube does."""
-    assert snapshots.leased(site.conninfo) == 0
-    stored = snapshots.readings(site.conninfo, site.vault)
-    assert stored == snapshots.served(here.youtube.served.columns())
-    charged = {
-        (day, bucket): units
-        for days in here.youtube.quota.usage().values()
-        for day, buckets in days.items()
-        for bucket, units in buckets.items()
-    }
-    with psycopg.connect(site.conninfo) as conn:
-        counted = conn.execute("SELECT day::text, bucket, used FROM quota_usage WHERE used > 0").fetchall()
-    assert {(day, bucket): used for day, bucket, used in counted} == charged
 
 
 def spent(here: Scene, at: datetime, buckets: Iterable[str]) -> dict[str, int]:
