@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from atlas.testing import MemoryVault
 from atlas.vault import LocalVault
+from atlas.vault import shards as shard_module
 from atlas.vault.shards import (
     METADATA,
     METRICS,
@@ -326,6 +327,19 @@ def test_the_layout_opens_as_it_stands_in_arrow_s_own_dataset(tmp_path: Path) ->
     assert {row["date"] for row in day} == {"2026-11-11"}
     assert everything.sort_by([("video_id", "ascending"), ("timestamp", "ascending")]).equals(vault.read_metrics())
     assert pq.read_table(tmp_path / "metrics").num_rows == 30
+
+
+def test_a_shard_that_another_release_encoded_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = MemoryVault()
+    with monkeypatch.context() as older:
+        older.setattr(shard_module, "ZSTD_LEVEL", 1)
+        older.setattr(shard_module, "ROW_GROUP", 50)
+        shards = vault.append_metrics(many(40, 6))
+    before = {path: vault.read(path) for path in vault.list_strict()}
+
+    assert next(pack(METRICS, many(40, 6))).data != before[shards[0].path]
+    assert vault.append_metrics(many(40, 6)) == shards
+    assert {path: vault.read(path) for path in vault.list_strict()} == before
 
 
 def test_a_shard_of_an_older_schema_is_read_with_its_new_columns_absent() -> None:

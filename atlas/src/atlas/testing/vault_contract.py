@@ -385,7 +385,7 @@ class VaultContract:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"rows": 2}, {"bytes": 1}, {"digest": "0" * 64}, {"min_time": NOON - HOUR}, {"max_time": NOON + HOUR}],
+        [{"rows": 2}, {"digest": "0" * 64}, {"min_time": NOON - HOUR}, {"max_time": NOON + HOUR}],
     )
     def test_a_claim_that_differs_from_what_is_there_is_found(
         self, vault: VaultStrategy, changes: dict[str, Any]

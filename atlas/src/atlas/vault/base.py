@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 MARKER = "pleiades.json"
 FORMAT = 1
 
+_READERS = 4  # shards read at once
 _READINGS = 3  # of the index, when shards that it named are gone: a compaction replaced them
 
 
@@ -188,14 +191,16 @@ class VaultStrategy(ABC):
 
         wanted = None if video_ids is None else sorted(set(video_ids))
 
-        def tables() -> Iterator[pa.Table]:
-            for shard in self.shards("metrics", start, end) if shards is None else shards:
-                with self._open(shard.path) as source:
-                    yield select(METRICS, source, shard.path, video_ids=wanted, start=start, end=end)
+        def read(shard: ShardInfo) -> pa.Table:
+            with self._open(shard.path) as source:
+                return select(METRICS, source, shard.path, video_ids=wanted, start=start, end=end)
 
-        if shards is not None:
-            return merge(METRICS, tables())
-        return _settled(lambda: merge(METRICS, tables()))
+        def read_all() -> pa.Table:
+            known = self.shards("metrics", start, end) if shards is None else shards
+            with ThreadPoolExecutor(_READERS, "vault-reader") as threads:
+                return merge(METRICS, threads.map(read, known))
+
+        return _settled(read_all) if shards is None else read_all()
 
     def store_metadata(self, video_id: str, document: Mapping[str, Any]) -> ShardInfo:
         """Keep what is known of a video, as of the document's ``observed_at`` (default: now).
@@ -256,7 +261,7 @@ class VaultStrategy(ABC):
         from atlas.vault import shards
 
         manifest = self._manifest(shard.manifest_path)
-        if manifest.info != shard:
+        if replace(manifest.info, bytes=shard.bytes) != shard:  # the size is the encoding's, and guarded by sha256
             raise self._corrupt(shard, "the manifest tells of another shard")
         data = self.read(shard.path)
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
@@ -269,22 +274,28 @@ class VaultStrategy(ABC):
     def _append(self, kind: Kind, rows: Rows) -> list[ShardInfo]:
         from atlas.vault.shards import pack
 
-        shards = list(pack(kind, rows))
-        missing = [shard for shard in shards if not self._holds(shard)]
+        infos: list[ShardInfo] = []
+        missing: list[Shard] = []
+        for shard in pack(kind, rows):
+            kept = self._kept(shard.info)
+            infos.append(kept or shard.info)
+            if kept is None:
+                missing.append(shard)
         if missing:
             data = {shard.info.path: shard.data for shard in missing}
             index = {shard.info.manifest_path: shard.manifest for shard in missing}
             count = sum(shard.info.rows for shard in missing)
             self.write(data | index, f"append {count} {kind.name} rows in {len(missing)} shards")
-        return [shard.info for shard in shards]
+        return infos
 
-    def _holds(self, shard: Shard) -> bool:
-        """Is it there already, byte for byte? A damaged shard is written anew."""
+    def _kept(self, shard: ShardInfo) -> ShardInfo | None:
+        """Find the shard if it is there already and intact, however it was encoded; a damaged one is written anew."""
         try:
-            there = self.read(shard.info.manifest_path), self.read(shard.info.path)
-        except VaultNotFound:
-            return False
-        return there == (shard.manifest, shard.data)
+            kept = self._manifest(shard.manifest_path).info
+            self.verify(kept)
+        except (VaultNotFound, VaultCorrupt):
+            return None
+        return kept
 
     def _newest_metadata(self, video_id: str) -> dict[str, Any] | None:
         from atlas.vault.shards import METADATA, as_document, select

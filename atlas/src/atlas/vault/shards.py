@@ -23,7 +23,7 @@ from atlas.vault.manifests import ShardInfo as ShardInfo
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 pq: Any = pyarrow.parquet
 
-ROW_GROUP = 128 * 1024
+ROW_GROUP = 64 * 1024
 """Rows: large enough to compress well, small enough that one video's rows are found by reading little."""
 
 ZSTD_LEVEL = 3
@@ -388,7 +388,9 @@ def select(
         VaultUnavailable: it could not be read.
     """
     try:
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        # As a dictionary the ids need not be spelt out for the rows that nobody asked for.
+        ids = None if video_ids is None else ["video_id"]
+        with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=ids) as file:
             groups = [
                 number
                 for number in range(file.num_row_groups)
@@ -396,7 +398,7 @@ def select(
             ]
             names = [name for name in kind.schema.names if name in file.schema_arrow.names]
             table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
-        return _filtered(kind, conform(kind, table.replace_schema_metadata(None)), video_ids, start, end)
+        return conform(kind, _filtered(kind, table.replace_schema_metadata(None), video_ids, start, end))
     except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
         if getattr(exc, "errno", None):  # the disk's error, not Arrow's about the content
             raise VaultUnavailable(str(exc), path=path) from exc
