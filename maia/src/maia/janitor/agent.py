@@ -183,7 +183,8 @@ class _Janitor:
         safely = self._rules.JANITOR_SAFETY_CHECK
         while videos := await self._dao.fetch_expired_videos(expired, VIDEOS_PER_BATCH, stages_ended=safely):
             shards = await asyncio.to_thread(self._store_metadata, videos) if safely else []
-            retired = await self._dao.run_janitor([video["id"] for video in videos], shards, token=token, now=self._now)
+            ids = [video["id"] for video in videos]
+            retired = await self._dao.run_janitor(ids, shards, token=token, stages_ended=safely, now=self._now)
             self._summary["videos_retired"] += retired
             if not retired:
                 break
