@@ -17,7 +17,7 @@ from alkyone.worlds.chance import Dice, Ints, as_ints, name_of, number_of, salt
 from alkyone.worlds.growth import Growth
 
 DAY = 86_400
-# "Search forgets": findable videos drop sharply from 20 days after publication (DESIGN, "Discovery costs").
+# "Search forgets": findable videos drop sharply from 20 days after publication (as observed up to November 2026).
 FORGET_AFTER = 20 * DAY
 REMEMBERED_SHARE = 0.2
 _NEVER = np.iinfo(np.int64).max

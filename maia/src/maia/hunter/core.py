@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 # Findable videos drop sharply from 20 days after publication, and a fresh window fills for about two days
-# (DESIGN, "Discovery costs"): so search young windows, and look at each moment of publication twice within 48 hours.
+# (search.list as observed up to November 2026): so search young windows, and each moment twice within 48 hours.
 WINDOW = timedelta(days=1)
 REPEAT_WITHIN = timedelta(hours=48)
 

