@@ -38,7 +38,7 @@ EPOCHS: tuple[Epoch, ...] = (
         datetime(2026, 8, 24, tzinfo=UTC),
         "all",
         "every start of any video is a view",
-        "YouTube's announcement that views of all formats are counted alike; Pleiades design, section 3",
+        "YouTube's announcement that views of all formats are counted alike from that day",
     ),
 )
 """In order. Google names days and no hours, so the change is taken to begin with the UTC day."""
