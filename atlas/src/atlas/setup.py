@@ -61,12 +61,13 @@ async def provision(database: DatabaseManager = db, *, now: datetime | None = No
     Two at once take turns. Each step is a transaction of its own: what was applied stays when a later one fails.
 
     Raises:
-        ConfigurationError: the server or the database cannot be used; the message says what to do.
-        DatabaseUnavailable: it does not answer, or others kept a lock; trying later may work.
+        ConfigurationError: the server cannot be reached, or the database not be used; the message says what to do.
+        DatabaseUnavailable: others kept a lock; trying later may work.
     """
     from atlas.adapters.maia import MaiaDAO  # not needed to look at a version
 
     now = now or clock.now()
+    await _reached(database)
     async with _explained(), database.get_connection() as turn:
         await turn.execute(SQL["take_turns"])
         version = await _version(turn)
@@ -89,12 +90,7 @@ async def ready(database: DatabaseManager = db, *, now: datetime | None = None) 
     Raises:
         ConfigurationError: it cannot be reached, or is not at this code's schema; the message says what to do.
     """
-    try:
-        version = await schema_version(database)
-    except DatabaseUnavailable as exc:
-        if database.is_embedded:
-            raise
-        raise ConfigurationError(f"DATABASE_URL: {exc}; start the server or mend the address") from exc
+    version = await _reached(database)
     _refuse_newer(version)
     if version == newest_version():
         return
@@ -112,6 +108,16 @@ async def schema_version(database: DatabaseManager = db) -> int:
     """
     async with database.get_connection() as conn:
         return await _version(conn)
+
+
+async def _reached(database: DatabaseManager) -> int:
+    """Tell the version of the schema; a DATABASE_URL where nobody answers is a setting to mend."""
+    try:
+        return await schema_version(database)
+    except DatabaseUnavailable as exc:
+        if database.is_embedded:
+            raise
+        raise ConfigurationError(f"DATABASE_URL: {exc}; start the server or mend the address") from exc
 
 
 async def _version(conn: Connection) -> int:
