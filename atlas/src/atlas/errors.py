@@ -62,6 +62,8 @@ class VaultError(AtlasError):
 
     def __init__(self, message: str, *, provider: str = "", path: str = "") -> None:
         where = ":".join(part for part in (provider, path) if part)
+        # A path that nobody can spell is refused, and has to be named in a log all the same.
+        where = where.encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{where}: {message}" if where else message)
         self.provider = provider
         self.path = path

@@ -129,7 +129,7 @@ class VaultStrategy(ABC):
         try:
             return self.list_strict(prefix)
         except VaultError:
-            log.exception("cannot list %s in the %s vault", prefix or "all", self.provider)
+            log.exception("cannot list %r in the %s vault", prefix, self.provider)
             return []
 
     def store_json(self, path: str, document: Any, message: str | None = None) -> None:
@@ -150,7 +150,7 @@ class VaultStrategy(ABC):
         except orjson.JSONDecodeError as exc:
             raise VaultCorrupt("not JSON", provider=self.provider, path=path) from exc
         except VaultError:
-            log.exception("cannot fetch %s from the %s vault", path, self.provider)
+            log.exception("cannot fetch %r from the %s vault", path, self.provider)
             raise
 
     # -- Packed kinds -------------------------------------------------------------------------------------------------
