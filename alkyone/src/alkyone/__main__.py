@@ -134,6 +134,19 @@ def show(
         console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
 
 
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which ones; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the tables go to stderr.")] = False,
+    quick: Annotated[bool, typer.Option(help="Only see that each works: figures too small to judge.")] = False,
+    large: Annotated[bool, typer.Option(help="Also 5 M watchlist rows, and a day of 5 M samples.")] = False,
+) -> None:
+    """Measure, beside the naive way and the peers: ratios of one run, and the targets they meet."""
+    from alkyone.bench.command import run
+
+    run(names or (), quick=quick, large=large, json=as_json)
+
+
 def main() -> None:
     """Run the command line."""
     app()

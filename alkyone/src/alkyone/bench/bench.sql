@@ -1,0 +1,84 @@
+-- What the benches compare with, and what they fill tables with.
+
+-- name: naive_sample
+-- The naive way: a statement for each sample.
+INSERT INTO video_stats_log (video_id, timestamp, views, likes, comment_count)
+VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING;
+
+-- name: naive_schedule
+-- And one for each next look.
+UPDATE watchlist
+   SET tracking_tier = %s,
+       next_track_at = %s,
+       last_tracked_at = %s,
+       last_views = %s,
+       last_likes = %s,
+       last_comments = %s,
+       rate = %s,
+       misses = 0,
+       attempts = 0,
+       reason = NULL,
+       lease_token = NULL,
+       leased_until = NULL
+ WHERE video_id = %s;
+
+-- name: bare_copy
+-- The limit: rows into the same table, and nothing else.
+COPY video_stats_log (video_id, timestamp, views, likes, comment_count) FROM STDIN (FORMAT binary);
+
+-- name: naive_channel
+-- The naive way: a statement for each channel, known or not.
+INSERT INTO channels (id, title, added_at, in_roster, next_poll_at)
+VALUES (%s, %s, %s, true, %s)
+    ON CONFLICT (id) DO UPDATE
+   SET title = excluded.title;
+
+-- name: naive_video
+-- One for each video.
+INSERT INTO videos (id, channel_id, title, published_at, duration, tags, category_id, default_language, wiki_topics,
+                    discovered_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING;
+
+-- name: naive_watch
+-- One for each row of the watchlist.
+INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, added_at)
+VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING;
+
+-- name: fill_watchlist
+-- Watch videos with ids as YouTube's; a fifth of them is due, in an order that is nobody's.
+INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, last_tracked_at, last_views,
+                       last_likes, last_comments, rate, added_at)
+SELECT left(translate(encode(decode(md5(n::text), 'hex'), 'base64'), '+/', '-_'), 11),
+       'UC' || left(translate(encode(decode(md5((n %% 99991)::text), 'hex'), 'base64'), '+/', '-_'), 22),
+       %(now)s - interval '30 days' * random() - interval '1 hour',
+       'DAILY',
+       %(now)s + interval '5 days' * (random() - 0.2),
+       %(now)s - interval '1 day',
+       n, n / 20, n / 200, 1.5,
+       %(now)s - interval '30 days'
+  FROM generate_series(1, %(rows)s) AS n
+    ON CONFLICT DO NOTHING;
+
+-- name: watch
+-- Watch these videos, all due.
+INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, last_tracked_at, last_views,
+                       last_likes, last_comments, rate, added_at)
+SELECT id, 'UC', %(now)s - interval '9 days', 'DAILY', %(now)s - interval '1 hour' * random(),
+       %(now)s - interval '1 day', 1000, 50, 5, 1.5, %(now)s - interval '9 days'
+  FROM unnest(%(ids)s::text[]) AS id;
+
+-- name: lease_all
+-- Lease every video under one token.
+UPDATE watchlist
+   SET lease_token = %(token)s,
+       leased_until = %(now)s + interval '1 hour';
+
+-- name: day_of_samples
+-- A day's samples, to be read and thrown away.
+COPY (SELECT video_id, timestamp, views, likes, comment_count
+        FROM video_stats_log
+       WHERE timestamp >= %(start)s
+         AND timestamp < %(stop)s) TO STDOUT (FORMAT binary);
