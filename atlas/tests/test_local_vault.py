@@ -348,7 +348,7 @@ def test_listing_for_a_person_survives_a_failing_vault(linked: LocalVault, caplo
     assert linked.list_files("folder/") == []
     with pytest.raises(VaultError):
         linked.list_strict("folder/")
-    assert "cannot list folder/ in the local vault" in caplog.text
+    assert "cannot list 'folder/' in the local vault" in caplog.text
 
 
 def test_a_document_that_cannot_be_looked_up_is_not_taken_for_missing(
@@ -356,7 +356,7 @@ def test_a_document_that_cannot_be_looked_up_is_not_taken_for_missing(
 ) -> None:
     with pytest.raises(VaultDenied):
         linked.fetch_json("folder/secret")
-    assert "cannot fetch folder/secret from the local vault" in caplog.text
+    assert "cannot fetch 'folder/secret' from the local vault" in caplog.text
 
 
 def test_a_year_of_days_is_read_through_the_right_shards_only(tmp_path: Path) -> None:
