@@ -1,0 +1,187 @@
+"""prefect.yaml: each deployment names a flow that exists and takes its parameters, and Prefect deploys them all."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+AGENTS = ("hunter", "tracker", "janitor")
+START_TIMEOUT_S = 120
+
+
+def deployments(config: pytest.Config) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((config.rootpath / "prefect.yaml").read_text())["deployments"]
+    return found
+
+
+def test_there_is_a_deployment_for_each_agent(pytestconfig: pytest.Config) -> None:
+    assert [deployment["name"] for deployment in deployments(pytestconfig)] == list(AGENTS)
+
+
+@pytest.mark.parametrize("number", range(len(AGENTS)), ids=AGENTS)
+def test_a_deployment_names_a_flow_that_takes_its_parameters(pytestconfig: pytest.Config, number: int) -> None:
+    deployment = deployments(pytestconfig)[number]
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    flow = getattr(import_module(module), name)
+
+    bound = inspect.signature(flow.fn).bind(**deployment["parameters"])
+
+    assert flow.name == name, "Prefect knows the run under the name people look for"
+    assert flow.validate_parameters(bound.arguments) == deployment["parameters"]
+
+
+@pytest.mark.parametrize("number", range(len(AGENTS)), ids=AGENTS)
+async def test_a_schedule_comes_round_as_often_as_its_parameters_say(pytestconfig: pytest.Config, number: int) -> None:
+    from prefect.server.schemas.schedules import CronSchedule
+
+    deployment = deployments(pytestconfig)[number]
+    (schedule,) = deployment["schedules"]
+
+    first, second = await CronSchedule(**schedule).get_dates(2, datetime(2026, 11, 10, 12, 1, tzinfo=UTC))
+
+    minutes = deployment["parameters"].get("every_minutes", 24 * 60)
+    assert (second - first).total_seconds() == minutes * 60
+    assert schedule["timezone"] == "UTC"
+
+
+class Prefect:
+    """A Prefect server of the test's own, and its commands."""
+
+    def __init__(self, port: int, environment: dict[str, str], folder: Path) -> None:
+        self._api = f"http://127.0.0.1:{port}/api"
+        self._environment = environment | {"PREFECT_API_URL": self._api}
+        self._folder = folder
+
+    def command(self, *arguments: str, **variables: str) -> str:
+        """Run ``prefect …`` in the workspace."""
+        return self.run("prefect", "--no-prompt", *arguments, **variables)
+
+    def run(self, module: str, *arguments: str, **variables: str) -> str:
+        """Run a module in the workspace, with this server as its engine."""
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=self._folder,
+            env=self._environment | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """Call the server's API."""
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self._api}/{path}",
+            data=None if body is None else orjson.dumps(body),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return orjson.loads(answer.read())
+
+    def answers(self) -> bool:
+        """Is it up?"""
+        try:
+            return bool(self.ask("health"))
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Prefect]:
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "NO_COLOR": "1",
+    }
+    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        here = Prefect(port, environment, pytestconfig.rootpath)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not here.answers():
+            assert server.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.1)  # another process: there is nothing else to wait for
+        yield here
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@pytest.mark.engine
+def test_prefect_deploys_them_all_and_a_worker_completes_a_run(
+    prefect: Prefect, database_url: str, conninfo: str, tmp_path: Path
+) -> None:
+    prefect.command("work-pool", "create", "pleiades", "--type", "process")
+    prefect.command("deploy", "--all")
+
+    deployed = {found["name"]: found for found in prefect.ask("deployments/filter", {})}
+    assert set(deployed) == set(AGENTS)
+    assert {found["concurrency_options"]["collision_strategy"] for found in deployed.values()} == {"CANCEL_NEW"}
+    assert all(found["schedules"][0]["active"] for found in deployed.values())
+
+    run = prefect.ask(
+        f"deployments/{deployed['janitor']['id']}/create_flow_run",
+        {"parameters": {"dry_run": False}, "state": {"type": "SCHEDULED"}},
+    )
+    prefect.command(
+        "worker", "start", "--pool", "pleiades", "--run-once",
+        DATABASE_URL=database_url, LOCAL_VAULT_PATH=str(tmp_path / "vault"),
+    )  # fmt: skip
+
+    done = prefect.ask(f"flow_runs/{run['id']}")
+    assert done["state"]["type"] == "COMPLETED", done["state"]["message"]
+    artifacts = prefect.ask("artifacts/filter", {})
+    assert [artifact["key"] for artifact in artifacts if artifact["flow_run_id"] == run["id"]] == ["janitor-cycle"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_flow_by_hand_runs_one_cycle_through_the_engine(
+    prefect: Prefect, database_url: str, tmp_path: Path, agent: str
+) -> None:
+    place = {"DATABASE_URL": database_url, "LOCAL_VAULT_PATH": str(tmp_path / "vault")}
+
+    out = prefect.run(f"maia.{agent}.flow", "--json", YOUTUBE_API_KEY_POOL_JSON='["unused"]', **place)
+
+    summary = orjson.loads(out)
+    assert summary.get("stopped_by", "nothing due") == "nothing due"
+    by_hand = {"deployment_id": {"is_null_": True}}
+    runs = prefect.ask("flow_runs/filter", {"flows": {"name": {"any_": [f"run_{agent}_cycle"]}}, "flow_runs": by_hand})
+    assert [run["state_type"] for run in runs] == ["COMPLETED"]
