@@ -70,11 +70,12 @@ SELECT id, 'UC', %(now)s - interval '9 days', 'DAILY', %(now)s - interval '1 hou
        %(now)s - interval '1 day', 1000, 50, 5, 1.5, %(now)s - interval '9 days'
   FROM unnest(%(ids)s::text[]) AS id;
 
--- name: lease_all
--- Lease every video under one token.
+-- name: lease
+-- Lease these videos under one token.
 UPDATE watchlist
    SET lease_token = %(token)s,
-       leased_until = %(now)s + interval '1 hour';
+       leased_until = %(now)s + interval '1 hour'
+ WHERE video_id = ANY(%(ids)s::text[]);
 
 -- name: day_of_samples
 -- A day's samples, to be read and thrown away.
