@@ -16,6 +16,9 @@ import pytest_asyncio
 
 from alkyone import snapshots
 from alkyone.standins.youtube import YouTubeStandin
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.records import WatchEntry
+from atlas.db import DatabaseManager
 
 SECRET = "AIzaSySecretSecretSecret"
 POOL = orjson.dumps([SECRET]).decode()
@@ -33,6 +36,7 @@ class Done(NamedTuple):
         return orjson.loads(self.out)
 
 
+Meanwhile = Callable[[asyncio.subprocess.Process], Awaitable[None]]
 Maia = Callable[..., Awaitable[Done]]
 
 
@@ -40,7 +44,7 @@ Maia = Callable[..., Awaitable[Done]]
 def maia(tmp_path: Path) -> Maia:
     """Run ``python -m maia …``, or another module, in an empty folder, with no setting but those given."""
 
-    async def call(*arguments: str, module: str = "maia", **variables: str) -> Done:
+    async def call(*arguments: str, module: str = "maia", meanwhile: Meanwhile | None = None, **variables: str) -> Done:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
@@ -54,6 +58,8 @@ def maia(tmp_path: Path) -> Maia:
         )  # fmt: skip
         try:
             async with asyncio.timeout(TIMEOUT_S):
+                if meanwhile is not None:
+                    await meanwhile(process)
                 out, err = await process.communicate()
         finally:
             if process.returncode is None:
@@ -194,6 +200,29 @@ async def test_from_a_seed_to_the_archive_by_hand(
     assert {video_id for video_id, _, _ in youtube.served.readings} == set(watchlist)
     assert snapshots.leased(conninfo) == 0
     assert (await maia("status", **place)).code == 0
+
+
+@pytest.mark.parametrize("agent", ["hunter", "tracker"])
+async def test_sigterm_gives_the_work_back(
+    maia: Maia, agent: str, database_url: str, database: DatabaseManager, conninfo: str, youtube: YouTubeStandin
+) -> None:
+    dao, world, now = MaiaDAO(database), youtube.world, youtube.now()
+    await dao.add_to_search_queue(world.terms()[:3], now=now)
+    (video_id,) = (world.uploads(world.channels_at(now)[0], now) or [])[:1]
+    await dao.add_to_watchlist([WatchEntry(video_id, now, "HOURLY", now)], now=now)
+    hanging = youtube.faults.add("hang")
+    place = {"DATABASE_URL": database_url, "YOUTUBE_API_KEY_POOL_JSON": POOL, "YOUTUBE_API_ENDPOINT": youtube.endpoint}
+
+    async def terminate(process: asyncio.subprocess.Process) -> None:
+        while not hanging.hits:  # noqa: ASYNC110 - another process makes the call
+            await asyncio.sleep(0.02)
+        assert snapshots.leased(conninfo) > 0
+        process.terminate()
+
+    done = await maia(agent, "--plain", meanwhile=terminate, **place)
+
+    assert (done.code, done.out, done.err) == (143, "", "")
+    assert snapshots.leased(conninfo) == 0
 
 
 @pytest.mark.engine
