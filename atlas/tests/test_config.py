@@ -12,7 +12,7 @@ from atlas.config import ApiKey, Settings, get_settings
 from atlas.errors import ConfigurationError
 
 SECRET = "AIzaSySecretSecretSecret"
-ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
+ASSIGNMENT = re.compile(r"^([A-Z0-9_]+)=(.*)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -79,6 +79,20 @@ def test_settings_do_not_change(settings_env: SetEnvironment) -> None:
         pytest.param({"VIDEO_STAGES": "painter"}, "VIDEO_STAGES: it is not valid JSON", id="a list that is not JSON"),
         pytest.param({"VIDEO_STAGES": '["dancer"]'}, "VIDEO_STAGES: .*'painter'", id="unknown stage"),
         pytest.param({"ENV": "prod"}, "DATABASE_URL is not set.*VAULT_PROVIDER is local", id="prod without either"),
+        pytest.param(
+            {"VAULT_PROVIDER": "huggingface"},
+            r"HF_DATASET_ID is not set: .*owner/name.*; HF_TOKEN is not set: .*token",
+            id="the Hub without repository and token",
+        ),
+        pytest.param({"VAULT_PROVIDER": "gcs"}, "GCS_BUCKET_NAME is not set: .*gcs", id="GCS without a bucket"),
+        pytest.param({"VAULT_PROVIDER": "s3"}, "S3_BUCKET is not set: .*s3", id="S3 without a bucket"),
+        pytest.param(
+            {"ENV": "prod", "VAULT_PROVIDER": "s3"}, "DATABASE_URL is not set.*S3_BUCKET is not set", id="prod with S3"
+        ),
+        pytest.param({"HF_DATASET_ID": "just-a-name"}, "HF_DATASET_ID: .*owner/name", id="a dataset without an owner"),
+        pytest.param({"S3_ENDPOINT_URL": "minio:9000"}, r"S3_ENDPOINT_URL: .*https?://", id="no address of a store"),
+        pytest.param({"VAULT_CACHE_MB": "-1"}, "VAULT_CACHE_MB: .*0", id="less than no cache"),
+        pytest.param({"VAULT_RETENTION_DAYS": "0"}, "VAULT_RETENTION_DAYS: .*1", id="a vault that keeps nothing"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_says_what_to_do(
@@ -127,6 +141,43 @@ def test_only_the_first_key_is_used_in_compliance_mode(settings_env: SetEnvironm
         ApiKey(SecretStr("b"), "p"),
         ApiKey(SecretStr("c"), "default"),
     )
+
+
+def test_the_older_name_of_the_dataset_is_understood(settings_env: SetEnvironment) -> None:
+    settings_env(HF_REPO_ID="me/old")
+    assert settings.HF_DATASET_ID == "me/old"
+    settings_env(HF_DATASET_ID="me/new")
+    assert settings.HF_DATASET_ID == "me/new"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({"VAULT_PROVIDER": "gcs", "GCS_BUCKET_NAME": "b"}, id="gcs"),
+        pytest.param({"VAULT_PROVIDER": "s3", "S3_BUCKET": "b"}, id="s3"),
+        pytest.param({"VAULT_PROVIDER": "huggingface", "HF_DATASET_ID": "me/d", "HF_TOKEN": "t"}, id="huggingface"),
+    ],
+)
+def test_prod_takes_a_remote_vault(variables: dict[str, str], settings_env: SetEnvironment) -> None:
+    settings_env(ENV="prod", DATABASE_URL="postgresql://me@host/x", **variables)
+    assert variables["VAULT_PROVIDER"] == settings.VAULT_PROVIDER
+
+
+@pytest.mark.parametrize(
+    ("variables", "days"),
+    [
+        pytest.param({}, 30, id="compliant"),
+        pytest.param({"VAULT_RETENTION_DAYS": "7"}, 7, id="compliant, and less"),
+        pytest.param({"VAULT_RETENTION_DAYS": "90"}, 30, id="compliant, whatever is asked"),
+        pytest.param({"COMPLIANCE_MODE": "false"}, None, id="for ever"),
+        pytest.param({"COMPLIANCE_MODE": "false", "VAULT_RETENTION_DAYS": "90"}, 90, id="as the operator says"),
+    ],
+)
+def test_samples_stay_in_the_vault_as_long_as_allowed(
+    variables: dict[str, str], days: int | None, settings_env: SetEnvironment
+) -> None:
+    settings_env(**variables)
+    assert settings.vault_retention_days == days
 
 
 @pytest.mark.parametrize("pool", [None, "", "[]"])

