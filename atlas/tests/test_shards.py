@@ -19,9 +19,12 @@ from atlas.testing import MemoryVault
 from atlas.vault import LocalVault
 from atlas.vault import shards as shard_module
 from atlas.vault.shards import (
+    EVENTS,
     METADATA,
     METRICS,
     ROW_GROUP,
+    TRANSCRIPTS,
+    VISUALS,
     Kind,
     canonical,
     conform,
@@ -53,6 +56,26 @@ documents = st.lists(
     ),
     max_size=20,
 )
+
+
+LATER_KINDS: list[tuple[Kind, Row]] = [
+    (
+        TRANSCRIPTS,
+        {
+            "video_id": "a", "observed_at": NOON, "language": "de", "source": "file", "generated": True, "text": "ü",
+            "segments": [{"start": 0.5, "duration": None, "text": "ü"}, {"start": -0.0, "duration": 1, "text": ""}],
+            "reason": "",
+        },
+    ),
+    (
+        VISUALS,
+        {
+            "video_id": "a", "observed_at": NOON, "frame_index": 2, "data": b"\0\xff", "media_type": "image/jpeg",
+            "source": "cover",
+        },
+    ),
+    (EVENTS, {"id": 7, "created_at": NOON, "event_type": "x.y", "entity_id": "a", "payload": {"b": [1], "a": None}}),
+]  # fmt: skip
 
 
 def rows_of(kind: Kind, rows: list[Row]) -> pa.Table:
@@ -187,6 +210,43 @@ def test_the_digest_of_known_rows_never_changes() -> None:
 
     assert digest(METRICS, rows_of(METRICS, rows))[:16] == "71730c8dd4f38b23"
     assert digest(METADATA, rows_of(METADATA, [document]))[:16] == "e84d6a19e76b59f2"
+    found = {kind.name: digest(kind, rows_of(kind, [row]))[:16] for kind, row in LATER_KINDS}
+    assert found == {
+        "transcripts": "2d1eedf99b6488e6",
+        "visuals": "d9a73e66abf5addd",
+        "events": "b5e1ebb0a88db67e",
+    }
+
+
+@pytest.mark.parametrize(("kind", "row"), LATER_KINDS, ids=lambda value: getattr(value, "name", ""))
+def test_a_later_kind_survives_its_file_whatever_the_chunks_and_differs_in_every_column(kind: Kind, row: Row) -> None:
+    others = [{**row, kind.time: row[kind.time] + number * timedelta(hours=1)} for number in range(1, 9)]
+    table = rows_of(kind, [row, *others, row])
+    pieces = [table.slice(start, 2) for start in range(0, table.num_rows, 2)]
+
+    found = decode(kind, pa.BufferReader(encode(kind, table, "x")), "here")
+
+    assert found.equals(table)
+    assert table.num_rows == 9
+    assert digest(kind, pa.concat_tables(pieces)) == digest(kind, table)
+    optional = [name for name in row if name not in kind.key and kind.schema.field(name).nullable]
+    lacking = [{key: value for key, value in row.items() if key != name} for name in optional]
+    assert len({digest(kind, rows_of(kind, [other])) for other in [row, *lacking]}) == len(lacking) + 1
+
+
+def test_pictures_are_cut_by_content_and_found_without_reading_the_rest() -> None:
+    chance = random.Random(3)
+    rows = [
+        {"video_id": f"v{number:03}", "observed_at": NOON, "frame_index": frame, "data": chance.randbytes(2_000)}
+        for number in range(200) for frame in range(4)
+    ]  # fmt: skip
+    (shard,) = pack(VISUALS, rows)
+    file = pq.ParquetFile(pa.BufferReader(shard.data))
+
+    assert file.metadata.num_row_groups == 4
+    assert "RLE_DICTIONARY" not in file.metadata.row_group(0).column(VISUALS.schema.get_field_index("data")).encodings
+    found = select(VISUALS, pa.BufferReader(shard.data), "here", video_ids=["v150"])
+    assert found["frame_index"].to_pylist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

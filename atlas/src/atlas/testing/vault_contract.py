@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import patch
 
+import orjson
 import pytest
 
 from atlas import clock
@@ -20,6 +22,7 @@ NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MINUTES = timedelta(minutes=9)
+KINDS_STORED = ("metadata", "transcripts", "visuals", "metrics")
 
 ESCAPES = [
     pytest.param("../outside", id="up"),
@@ -326,8 +329,9 @@ class VaultContract:
         }  # fmt: skip
 
         with clock.stopped(NOON + HOUR):
-            shard = vault.store_metadata("a", document)
+            vault.store_metadata("a", document)
 
+        (shard,) = vault.shards("metadata")
         known = {name: value for name, value in document.items() if value is not None}
         assert vault.fetch_metadata("a") == known | {"video_id": "a", "observed_at": NOON + HOUR}
         assert shard.path == f"metadata/date=2026-11-10/part-{shard.digest}.parquet"
@@ -345,6 +349,138 @@ class VaultContract:
         assert vault.shards("metrics") == metrics
         assert vault.shards("metadata") == metadata
         assert _without_time(vault.fetch_metadata("a") or {}) == {"video_id": "a"}
+
+    # -- Transcripts, pictures, events --------------------------------------------------------------------------------
+
+    def test_the_newest_transcript_comes_back_as_it_was(self, vault: VaultStrategy) -> None:
+        german = {
+            "observed_at": NOON, "language": "de", "source": "file", "generated": False, "text": "Grüß Gott 🪐\nEnde",
+            "segments": [{"start": 0.25, "duration": 1.5, "text": "Grüß Gott 🪐"}, {"start": 2.0, "text": "Ende"}],
+            "licence": "cc-by",
+        }  # fmt: skip
+        vault.store_transcript("a", german)
+        vault.store_transcript("a", {"observed_at": NOON, "language": "en", "text": "Hello"})
+        vault.store_transcript("a", {"observed_at": NOON - DAY, "text": "older"})
+        vault.store_transcript("b", {"observed_at": NOON, "reason": "no captions"})
+
+        assert vault.fetch_transcript("a") == german | {"video_id": "a"}
+        assert (vault.fetch_transcript("a", "en") or {})["text"] == "Hello"
+        assert (vault.fetch_transcript("a", "und") or {})["text"] == "older"
+        assert vault.fetch_transcript("b") == {
+            "video_id": "b", "observed_at": NOON, "language": "und", "reason": "no captions"
+        }  # fmt: skip
+        assert vault.fetch_transcript("a", "fr") is None
+        assert vault.fetch_transcript("c") is None
+
+    def test_the_pictures_seen_last_come_back_by_number(self, vault: VaultStrategy) -> None:
+        frames = [(number, bytes([number]) * 1000 + b"\0\xff") for number in range(3)]
+        vault.store_visual_evidence("a", [(0, b"old"), (9, b"old")], observed_at=NOON - DAY)
+        vault.store_visual_evidence("a", reversed(frames), observed_at=NOON)
+        with clock.stopped(NOON):
+            vault.store_visual_evidence("a", [{"frame_index": 3, "data": b"", "source": "cover", "width": 480}])
+
+        assert vault.fetch_visual_evidence("a") == [*frames, (3, b"")]
+        assert vault.fetch_visual_evidence("b") == []
+
+    def test_events_come_back_in_the_order_they_happened(self, vault: VaultStrategy) -> None:
+        events = [
+            {
+                "id": number, "created_at": NOON + (number // 2) * HOUR, "event_type": "video.discovered",
+                "entity_id": ["a", "b", None][number % 3], "payload": {"n": number, "deep": {"b": 1, "a": []}},
+            }
+            for number in range(6)
+        ]  # fmt: skip
+
+        (shard,) = vault.append_events(reversed(events))
+
+        found = vault.read_events().to_pylist()
+        assert [{**row, "payload": orjson.loads(row["payload"])} for row in found] == events
+        assert vault.read_events(NOON + HOUR, entity_ids=["a"])["id"].to_pylist() == [3]
+        assert shard.path.startswith("events/date=2026-11-10/part-")
+        vault.verify(shard)
+
+    @pytest.mark.parametrize(
+        "segment", [{"start": 0, "text": "x", "speaker": "me"}, {"start": "soon", "text": "x"}, {"start": 0, "text": 1}]
+    )
+    def test_a_transcript_that_does_not_fit_is_refused(self, vault: VaultStrategy, segment: dict[str, object]) -> None:
+        with pytest.raises(ValueError, match="transcripts"):
+            vault.store_transcript("a", {"segments": [segment]})
+
+        assert vault.list_strict() == []
+
+    # -- Batches ------------------------------------------------------------------------------------------------------
+
+    def test_a_batch_is_one_write_with_the_manifests_last(self, vault: VaultStrategy) -> None:
+        writes: list[tuple[list[str], str]] = []
+
+        def note(objects: Mapping[str, bytes], message: str = "") -> None:
+            writes.append((list(objects), message))
+            type(vault).write(vault, objects, message)
+
+        with patch.object(vault, "write", note), vault.batch("a cycle") as batch:
+            batch.store_json("docs/one.json", {"a": 1})
+            for name in ("a", "b", "c"):
+                batch.store_metadata(name, {"observed_at": NOON, "title": name})
+                batch.store_transcript(name, {"observed_at": NOON, "text": name})
+                batch.store_visual_evidence(name, [(0, name.encode())], observed_at=NOON)
+                assert batch.append_metrics([sample(name, NOON, 1), sample(name, NOON + DAY, 2)]) == []
+            assert writes == []
+            assert vault.list_strict() == []
+
+        ((paths, message),) = writes
+        assert message == "a cycle"
+        assert len(paths) == 1 + 2 * 5
+        assert [path.startswith("manifests/") for path in paths] == [False] * 6 + [True] * 5
+        assert batch.stored == [shard for kind in KINDS_STORED for shard in vault.shards(kind)]
+        for shard in batch.stored:
+            vault.verify(shard)
+        assert vault.fetch_json("docs/one.json") == {"a": 1}
+        assert vault.fetch_visual_evidence("b") == [(0, b"b")]
+        assert vault.read_metrics(["c"])["views"].to_pylist() == [1, 2]
+
+    def test_a_batch_reads_back_what_was_put_into_it(self, vault: VaultStrategy) -> None:
+        vault.append_metrics([sample("a", NOON, 1)])
+        vault.store_metadata("a", {"observed_at": NOON, "title": "old"})
+        vault.write({"docs/gone": b"x", "docs/kept": b"y"}, "before")
+
+        with vault.batch("a cycle") as batch:
+            batch.append_metrics([sample("a", NOON + HOUR, 2), sample("b", NOON, 3)])
+            batch.store_metadata("a", {"observed_at": NOON + HOUR, "title": "new"})
+            batch.store_transcript("a", {"text": "hello"})
+            batch.store_json("docs/new", [1])
+            batch.delete(["docs/gone"])
+
+            assert batch.read_metrics(["a"])["views"].to_pylist() == [1, 2]
+            assert (batch.fetch_metadata("a") or {})["title"] == "new"
+            assert (batch.fetch_transcript("a") or {})["text"] == "hello"
+            assert batch.fetch_json("docs/new") == [1]
+            assert batch.list_strict("docs/") == batch.list_files("docs/") == ["docs/kept", "docs/new"]
+            with pytest.raises(VaultNotFound):
+                batch.read("docs/gone")
+            assert (vault.fetch_metadata("a") or {})["title"] == "old"
+
+        assert vault.list_strict("docs/") == ["docs/kept", "docs/new"]
+        assert (vault.fetch_metadata("a") or {})["title"] == "new"
+
+    def test_a_batch_that_fails_leaves_nothing(self, vault: VaultStrategy) -> None:
+        def fail() -> None:
+            with vault.batch("a cycle") as batch:
+                batch.store_metadata("a", {"title": "x"})
+                batch.store_json("docs/one.json", {})
+                batch.append_metrics([{"video_id": "a"}])
+
+        with pytest.raises(ValueError, match="timestamp"):
+            fail()
+
+        assert vault.list_strict() == []
+
+    def test_a_batch_done_again_changes_nothing(self, vault: VaultStrategy) -> None:
+        for _ in range(2):
+            with vault.batch() as batch:
+                batch.append_metrics([sample("a", NOON, 1)])
+                batch.append_metrics([sample("b", NOON, 1)])
+
+        assert len(vault.list_strict()) == 2
 
     # -- Verification -------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -18,12 +19,14 @@ from atlas import clock
 from atlas.config import Settings
 from atlas.errors import ConfigurationError, VaultCorrupt, VaultError, VaultNotFound
 from atlas.vault import manifests
-from atlas.vault.manifests import Manifest, ShardInfo
+from atlas.vault.manifests import Index, Manifest, ShardInfo
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atlas.vault.shards import Kind, Rows, Shard
+    from atlas.vault.batch import Batch
+    from atlas.vault.kinds import Kind
+    from atlas.vault.shards import Rows, Shard
 
 # Arrow is imported by the first use of a packed kind, not by ``import atlas``.
 
@@ -47,7 +50,9 @@ class VaultStrategy(ABC):
     provider: ClassVar[str]
 
     def __init__(self) -> None:
-        self._known: dict[str, ShardInfo] = {}  # manifests that were read, by path: they never change
+        # Manifests that were read, by path. One that changes does so only by naming more shards that it replaces:
+        # whoever does not know yet reads the same rows from those.
+        self._known: dict[str, Manifest] = {}
 
     # -- What a backend supplies --------------------------------------------------------------------------------------
 
@@ -159,13 +164,14 @@ class VaultStrategy(ABC):
         """Keep samples (video_id, timestamp, views, likes, comment_count), one shard per UTC day.
 
         The same samples give the same shards, in whatever order they come; to append them again changes nothing.
-        A video has one sample at an instant: of several the greatest is kept.
+        A video has one sample at an instant: of several the greatest is kept. In a batch nothing is written before
+        its end, so it names no shards.
 
         Raises:
             ValueError: a row does not fit.
             VaultError: as ``write``.
         """
-        from atlas.vault.shards import METRICS
+        from atlas.vault.kinds import METRICS
 
         return self._append(METRICS, rows)
 
@@ -187,36 +193,25 @@ class VaultStrategy(ABC):
             VaultCorrupt: a shard is damaged.
             VaultError: as ``read``.
         """
-        from atlas.vault.shards import METRICS, merge, select
+        from atlas.vault.kinds import METRICS
 
-        wanted = None if video_ids is None else sorted(set(video_ids))
+        return self._rows(METRICS, video_ids, start, end, shards)
 
-        def read(shard: ShardInfo) -> pa.Table:
-            with self._open(shard.path) as source:
-                return select(METRICS, source, shard.path, video_ids=wanted, start=start, end=end)
-
-        def read_all() -> pa.Table:
-            known = self.shards("metrics", start, end) if shards is None else shards
-            with ThreadPoolExecutor(_READERS, "vault-reader") as threads:
-                return merge(METRICS, threads.map(read, known))
-
-        return _settled(read_all) if shards is None else read_all()
-
-    def store_metadata(self, video_id: str, document: Mapping[str, Any]) -> ShardInfo:
+    def store_metadata(self, video_id: str, document: Mapping[str, Any]) -> None:
         """Keep what is known of a video, as of the document's ``observed_at`` (default: now).
 
         Raises:
             ValueError: a field does not fit.
             VaultError: as ``write``.
         """
-        return self.append_metadata([{"observed_at": clock.now(), **document, "video_id": video_id}])[0]
+        self.append_metadata([{"observed_at": clock.now(), **document, "video_id": video_id}])
 
     def append_metadata(self, rows: Rows) -> list[ShardInfo]:
         """Keep what is known of videos, one shard per UTC day of ``observed_at``.
 
         Fields without a column of their own are kept too. The rest is as for ``append_metrics``.
         """
-        from atlas.vault.shards import METADATA
+        from atlas.vault.kinds import METADATA
 
         return self._append(METADATA, rows)
 
@@ -225,28 +220,148 @@ class VaultStrategy(ABC):
 
         What was absent is absent. Times are aware, in UTC. Fails as ``read_metrics`` does.
         """
-        return _settled(lambda: self._newest_metadata(video_id))
+        from atlas.vault.kinds import METADATA
+
+        return next(iter(self._newest(METADATA, video_id)), None)
+
+    def store_transcript(self, video_id: str, document: Mapping[str, Any]) -> None:
+        """Keep a transcript: ``language`` (default "und"), ``text``, ``segments`` (start and duration in seconds,
+        text), ``source``, ``generated``; without captions the ``reason``. The rest is as for ``store_metadata``.
+        """
+        self.append_transcripts([{"observed_at": clock.now(), **document, "video_id": video_id}])
+
+    def append_transcripts(self, rows: Iterable[Mapping[str, Any]]) -> list[ShardInfo]:
+        """Keep transcripts; a video may have several at an instant, of different languages. As ``append_metadata``."""
+        from atlas.vault.kinds import TRANSCRIPTS
+
+        return self._append(TRANSCRIPTS, [{**row, "language": row.get("language") or "und"} for row in rows])
+
+    def fetch_transcript(self, video_id: str, language: str | None = None) -> dict[str, Any] | None:
+        """Fetch the newest transcript of a video, of any language unless one is named; None when there is none.
+
+        Fails as ``read_metrics`` does.
+        """
+        from atlas.vault.kinds import TRANSCRIPTS
+
+        only = None if language is None else ("language", language)
+        return next(iter(self._newest(TRANSCRIPTS, video_id, only)), None)
+
+    def store_visual_evidence(
+        self,
+        video_id: str,
+        frames: Iterable[tuple[int, bytes] | Mapping[str, Any]],
+        *,
+        observed_at: datetime | None = None,
+    ) -> None:
+        """Keep pictures of a video: each its number and its file, or a mapping of ``frame_index`` and ``data`` with
+        ``media_type``, ``source`` and what else is known. The rest is as for ``store_metadata``.
+        """
+        seen = {"observed_at": observed_at or clock.now()}
+        rows = [frame if isinstance(frame, Mapping) else _frame(*frame) for frame in frames]
+        self.append_visuals([{**seen, **row, "video_id": video_id} for row in rows])
+
+    def append_visuals(self, rows: Rows) -> list[ShardInfo]:
+        """Keep pictures of videos, one shard per UTC day of ``observed_at``. As ``append_metadata``."""
+        from atlas.vault.kinds import VISUALS
+
+        return self._append(VISUALS, rows)
+
+    def fetch_visual_evidence(self, video_id: str) -> list[tuple[int, bytes]]:
+        """Fetch the pictures that were seen last of a video, by number; none is an empty list.
+
+        Fails as ``read_metrics`` does.
+        """
+        from atlas.vault.kinds import VISUALS
+
+        return [(frame["frame_index"], frame["data"]) for frame in self._newest(VISUALS, video_id)]
+
+    def append_events(self, rows: Rows) -> list[ShardInfo]:
+        """Keep events (id, event_type, entity_id, payload, created_at), one shard per UTC day.
+
+        A payload is any mapping. The rest is as for ``append_metrics``.
+        """
+        from atlas.vault.kinds import EVENTS
+
+        return self._append(EVENTS, rows)
+
+    def read_events(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        entity_ids: Collection[str] | None = None,
+        shards: Iterable[ShardInfo] | None = None,
+    ) -> pa.Table:
+        """Read events from ``start`` to before ``end`` in the order they happened; their payload is JSON text.
+
+        ``entity_ids`` None means those of all, and of none. Fails as ``read_metrics`` does.
+        """
+        from atlas.vault.kinds import EVENTS
+
+        return self._rows(EVENTS, entity_ids, start, end, shards)
+
+    @contextmanager
+    def batch(self, message: str = "") -> Iterator[Batch]:
+        """Collect what the block stores into one write at its end; when the block fails nothing is written.
+
+        The batch that is lent is a vault itself, which reads back what was put into it.
+
+        Raises:
+            VaultError: as ``write``.
+        """
+        from atlas.vault.batch import Batch
+
+        batch = Batch(self, message)
+        yield batch
+        batch.commit()
+
+    # -- The index ----------------------------------------------------------------------------------------------------
 
     def shards(self, kind: str, start: datetime | None = None, end: datetime | None = None) -> list[ShardInfo]:
         """List the shards of ``kind`` that can hold rows from ``start`` to before ``end``, oldest first.
+
+        Shards that others replaced are not among them.
 
         Raises:
             VaultCorrupt: a manifest is damaged.
             VaultError: as ``list_strict``.
         """
-        infos = []
+        return self.index(kind, start, end).live
+
+    def index(self, kind: str, start: datetime | None = None, end: datetime | None = None) -> Index:
+        """List shards as ``shards`` does, and name those that others replaced."""
+        return _settled(lambda: self._index(kind, start, end))
+
+    def _index(self, kind: str, start: datetime | None, end: datetime | None) -> Index:
+        paths = []
         for path in self.list_strict(manifests.folder(kind)):
             day = manifests.day_of(path)
-            if day is None or not _overlaps(day, start, end):
-                continue
-            try:
-                info = self._known[path] if path in self._known else self._manifest(path).info
-            except VaultNotFound:
-                continue  # deleted since it was listed
-            self._known[path] = info
-            if (end is None or info.min_time < end) and (start is None or info.max_time >= start):
-                infos.append(info)
-        return sorted(infos, key=lambda info: (info.day, info.path))
+            if day is not None and _overlaps(day, start, end):
+                paths.append(path)
+        if fresh := [path for path in paths if path not in self._known]:
+            # One that is gone since it was listed was replaced by another, which must not be missed.
+            with ThreadPoolExecutor(_READERS, "vault-index") as threads:
+                self._known.update(zip(fresh, threads.map(self.manifest, fresh), strict=True))
+        listed = [self._known[path] for path in paths]
+        superseded = frozenset(path for manifest in listed for path in manifest.replaces)
+        live = [
+            manifest.info
+            for manifest in listed
+            if manifest.info.path not in superseded
+            and (end is None or manifest.info.min_time < end)
+            and (start is None or manifest.info.max_time >= start)
+        ]
+        return Index(sorted(live, key=lambda info: (info.day, info.path)), superseded)
+
+    def manifest(self, path: str) -> Manifest:
+        """Read the manifest at ``path``, as it is now.
+
+        Raises:
+            VaultNotFound: it is not there.
+            VaultCorrupt: it is damaged.
+            VaultError: as ``read``.
+        """
+        return Manifest.from_bytes(self.read(path), path)
 
     def verify(self, shard: ShardInfo) -> None:
         """Read a shard back and prove that it is what was written: every byte of it, and the rows.
@@ -256,11 +371,15 @@ class VaultStrategy(ABC):
             VaultCorrupt: something differs.
             VaultError: as ``read``.
         """
+        self.load(shard)
+
+    def load(self, shard: ShardInfo) -> pa.Table:
+        """Read all rows of a shard, proving that they are what was written. Fails as ``verify`` does."""
         import pyarrow as pa
 
         from atlas.vault import shards
 
-        manifest = self._manifest(shard.manifest_path)
+        manifest = self.manifest(shard.manifest_path)
         if replace(manifest.info, bytes=shard.bytes) != shard:  # the size is the encoding's, and guarded by sha256
             raise self._corrupt(shard, "the manifest tells of another shard")
         data = self.read(shard.path)
@@ -270,47 +389,93 @@ class VaultStrategy(ABC):
         table = shards.decode(kind, pa.BufferReader(data), shard.path)
         if table.num_rows != shard.rows or shards.digest(kind, table) != shard.digest:
             raise self._corrupt(shard, "its rows are not those that were written")
+        return table
 
     def _append(self, kind: Kind, rows: Rows) -> list[ShardInfo]:
         from atlas.vault.shards import pack
 
+        return self._store(list(pack(kind, rows)))
+
+    def _store(
+        self, packed: Iterable[Shard], objects: Mapping[str, bytes] | None = None, message: str = ""
+    ) -> list[ShardInfo]:
+        """Write ``objects`` and those shards that are not there yet, at once, with the manifests last."""
         infos: list[ShardInfo] = []
         missing: list[Shard] = []
-        for shard in pack(kind, rows):
+        for shard in packed:
             kept = self._kept(shard.info)
             infos.append(kept or shard.info)
             if kept is None:
                 missing.append(shard)
-        if missing:
+        if missing or objects:
             data = {shard.info.path: shard.data for shard in missing}
             index = {shard.info.manifest_path: shard.manifest for shard in missing}
-            count = sum(shard.info.rows for shard in missing)
-            self.write(data | index, f"append {count} {kind.name} rows in {len(missing)} shards")
+            self.write({**(objects or {}), **data, **index}, message or _told(missing))
         return infos
 
     def _kept(self, shard: ShardInfo) -> ShardInfo | None:
         """Find the shard if it is there already and intact, however it was encoded; a damaged one is written anew."""
         try:
-            kept = self._manifest(shard.manifest_path).info
+            kept = self.manifest(shard.manifest_path).info
             self.verify(kept)
         except (VaultNotFound, VaultCorrupt):
             return None
         return kept
 
-    def _newest_metadata(self, video_id: str) -> dict[str, Any] | None:
-        from atlas.vault.shards import METADATA, as_document, select
+    def _rows(
+        self,
+        kind: Kind,
+        subjects: Collection[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+        shards: Iterable[ShardInfo] | None,
+    ) -> pa.Table:
+        """Read rows of ``kind`` in order, none twice."""
+        from atlas.vault.shards import merge, select
 
-        newest: dict[str, Any] | None = None
-        for shard in sorted(self.shards("metadata"), key=lambda shard: shard.max_time, reverse=True):
-            if newest is not None and shard.max_time <= newest[METADATA.time]:
-                break
+        wanted = None if subjects is None else sorted(set(subjects))
+
+        def read(shard: ShardInfo) -> pa.Table:
             with self._open(shard.path) as source:
-                rows = select(METADATA, source, shard.path, video_ids=[video_id]).to_pylist()
-            newest = max([*rows, *([newest] if newest else [])], key=lambda row: row[METADATA.time], default=None)
-        return None if newest is None else as_document(METADATA, newest)
+                return select(kind, source, shard.path, video_ids=wanted, start=start, end=end)
 
-    def _manifest(self, path: str) -> Manifest:
-        return Manifest.from_bytes(self.read(path), path)
+        def read_all() -> pa.Table:
+            known = self.shards(kind.name, start, end) if shards is None else shards
+            with ThreadPoolExecutor(_READERS, "vault-reader") as threads:
+                parts = list(threads.map(read, known))
+            return merge(kind, [*parts, self._pending(kind, wanted, start, end)])
+
+        return _settled(read_all) if shards is None else read_all()
+
+    def _pending(
+        self, kind: Kind, subjects: Sequence[str] | None, start: datetime | None, end: datetime | None
+    ) -> pa.Table:
+        """Give the rows that were stored but are in no shard yet: only a batch has such."""
+        return kind.schema.empty_table()
+
+    def _newest(self, kind: Kind, subject: str, only: tuple[str, str] | None = None) -> list[dict[str, Any]]:
+        """Read the rows of ``subject`` that have the latest time, in order, as documents.
+
+        ``only`` is a column and the value that is asked for.
+        """
+        from atlas.vault.shards import as_document, merge, select
+
+        def newest(table: pa.Table) -> list[dict[str, Any]]:
+            rows = [row for row in table.to_pylist() if only is None or row[only[0]] == only[1]]
+            latest = max((row[kind.time] for row in rows), default=None)
+            return [row for row in rows if row[kind.time] == latest]
+
+        def read() -> list[dict[str, Any]]:
+            found = self._pending(kind, [subject], None, None)
+            for shard in sorted(self.shards(kind.name), key=lambda shard: shard.max_time, reverse=True):
+                rows = newest(found)
+                if rows and shard.max_time < rows[0][kind.time]:
+                    break
+                with self._open(shard.path) as source:
+                    found = merge(kind, [found, select(kind, source, shard.path, video_ids=[subject])])
+            return [as_document(kind, row) for row in newest(found)]
+
+        return _settled(read)
 
     def _corrupt(self, shard: ShardInfo, problem: str) -> VaultCorrupt:
         return VaultCorrupt(problem, provider=self.provider, path=shard.path)
@@ -336,6 +501,18 @@ def _settled(read: Callable[[], T]) -> T:
         except VaultNotFound:
             log.info("the vault's index changed while it was read; reading it again")
     return read()
+
+
+def _frame(number: int, data: bytes) -> dict[str, Any]:
+    return {"frame_index": number, "data": data}
+
+
+def _told(packed: Iterable[Shard]) -> str:
+    """Say in a line what a write is about."""
+    counts: dict[str, list[int]] = {}
+    for shard in packed:
+        counts.setdefault(shard.info.kind, []).append(shard.info.rows)
+    return ", ".join(f"append {sum(rows)} {kind} rows in {len(rows)} shards" for kind, rows in counts.items())
 
 
 def _overlaps(day: date, start: datetime | None, end: datetime | None) -> bool:

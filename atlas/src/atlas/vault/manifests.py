@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -34,7 +34,16 @@ class ShardInfo:
     @property
     def manifest_path(self) -> str:
         """Where the vault keeps this description."""
-        return f"{FOLDER}/{self.path.removesuffix('.parquet')}.json"
+        return path_of(self.path)
+
+
+class Index(NamedTuple):
+    """What a vault lists of a kind."""
+
+    live: list[ShardInfo]
+    """Oldest first; together they hold every row."""
+    superseded: frozenset[str]
+    """Paths of shards that others replace; they may still lie there for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class Manifest:
     info: ShardInfo
     sha256: str
     """Of the file, in hexadecimal."""
+    replaces: tuple[str, ...] = ()
+    """Shards whose every row is in this one too: from the moment this is there, nobody reads them any more."""
 
     def to_bytes(self) -> bytes:
         """Write it down; equal manifests give equal bytes."""
@@ -51,6 +62,7 @@ class Manifest:
             "format": FORMAT,
             "sha256": self.sha256,
             **asdict(self.info),
+            **({"replaces": self.replaces} if self.replaces else {}),
         }
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
@@ -67,6 +79,7 @@ class Manifest:
                 raise VaultCorrupt("a manifest of another format", path=path)
             manifest = cls(
                 sha256=str(document.pop("sha256")),
+                replaces=tuple(document.pop("replaces", ())),
                 info=_info(document),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
@@ -79,6 +92,11 @@ class Manifest:
 def folder(kind: str) -> str:
     """Where the manifests of ``kind`` lie, with a slash at the end."""
     return f"{FOLDER}/{kind}/"
+
+
+def path_of(shard_path: str) -> str:
+    """Where the manifest of the shard at ``shard_path`` lies."""
+    return f"{FOLDER}/{shard_path.removesuffix('.parquet')}.json"
 
 
 def shard_path(kind: str, day: date, digest: str) -> str:

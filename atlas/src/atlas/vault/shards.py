@@ -1,11 +1,10 @@
-"""Packed kinds: one Arrow schema each, rows in canonical order, a digest of them, and their Parquet form."""
+"""Rows of the packed kinds: their canonical order, a digest of them, and their Parquet form."""
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
 from operator import index
@@ -17,6 +16,14 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from atlas.errors import VaultCorrupt, VaultUnavailable
+from atlas.vault.kinds import EVENTS as EVENTS
+from atlas.vault.kinds import INSTANT, SEGMENT
+from atlas.vault.kinds import KINDS as KINDS
+from atlas.vault.kinds import METADATA as METADATA
+from atlas.vault.kinds import METRICS as METRICS
+from atlas.vault.kinds import TRANSCRIPTS as TRANSCRIPTS
+from atlas.vault.kinds import VISUALS as VISUALS
+from atlas.vault.kinds import Kind as Kind
 from atlas.vault.manifests import Manifest, shard_path
 from atlas.vault.manifests import ShardInfo as ShardInfo
 
@@ -31,71 +38,8 @@ BLOOM_FALSE_POSITIVES = 0.01
 
 Rows: TypeAlias = pa.Table | pa.RecordBatch | Iterable[Mapping[str, Any]]
 
-_INSTANT = pa.timestamp("us", tz="UTC")
 _DAY_US = 86_400_000_000
 _MAX_RANK = 2**63 // _DAY_US
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What is packed together. Of rows with the same ``key`` one is kept: the one that is greatest as a whole.
-
-    A newer ``version`` may only add columns that can be absent, so that every shard ever written can be read.
-    """
-
-    name: str
-    version: int
-    schema: pa.Schema
-    key: tuple[str, ...]  # also the order of the rows; the video's id first
-    time: str  # the column that says which day a row belongs to; part of the key
-    delta: tuple[str, ...] = ()  # columns that grow slowly within a video
-    extra: str | None = None  # the column that keeps, as JSON, what has no column of its own
-
-
-METRICS = Kind(
-    name="metrics",
-    version=1,
-    schema=pa.schema(
-        [
-            pa.field("video_id", pa.string(), nullable=False),
-            pa.field("timestamp", _INSTANT, nullable=False),
-            pa.field("views", pa.int64()),
-            pa.field("likes", pa.int64()),  # absent when hidden, which is not zero
-            pa.field("comment_count", pa.int64()),
-        ]
-    ),
-    key=("video_id", "timestamp"),
-    time="timestamp",
-    delta=("views", "likes", "comment_count"),
-)
-
-METADATA = Kind(
-    name="metadata",
-    version=1,
-    schema=pa.schema(
-        [
-            pa.field("video_id", pa.string(), nullable=False),
-            pa.field("observed_at", _INSTANT, nullable=False),
-            pa.field("channel_id", pa.string()),
-            pa.field("channel_title", pa.string()),
-            pa.field("title", pa.string()),
-            pa.field("description", pa.string()),
-            pa.field("published_at", _INSTANT),
-            pa.field("discovered_at", _INSTANT),
-            pa.field("duration", pa.int64()),  # seconds; absent for live and upcoming videos
-            pa.field("tags", pa.list_(pa.string())),
-            pa.field("category_id", pa.string()),
-            pa.field("default_language", pa.string()),
-            pa.field("wiki_topics", pa.list_(pa.string())),
-            pa.field("extra_json", pa.string()),
-        ]
-    ),
-    key=("video_id", "observed_at"),
-    time="observed_at",
-    extra="extra_json",
-)
-
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (METRICS, METADATA)}
 
 
 class Shard(NamedTuple):
@@ -114,10 +58,11 @@ def pack(kind: Kind, rows: Rows) -> Iterator[Shard]:
     """
     table = conform(kind, rows)
     for day, part in _by_day(kind, table):
-        yield _pack_day(kind, day, canonical(kind, part))
+        yield pack_day(kind, day, canonical(kind, part))
 
 
-def _pack_day(kind: Kind, day: date, table: pa.Table) -> Shard:
+def pack_day(kind: Kind, day: date, table: pa.Table) -> Shard:
+    """Make a shard of canonical rows, all of ``day``."""
     found = digest(kind, table)
     data = encode(kind, table, found)
     extent = pc.min_max(table[kind.time]).as_py()
@@ -177,7 +122,11 @@ def _from_mappings(kind: Kind, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     columns = []
     for field in kind.schema:
         values = [row.get(field.name) for row in given]
-        if pa.types.is_timestamp(field.type):
+        if field.name in kind.json:
+            values = [None if value is None else _json(value) for value in values]
+        elif field.type == pa.list_(SEGMENT):
+            _refuse_unknown_segments(values)
+        elif pa.types.is_timestamp(field.type):
             values = [_instant(value, field.name) for value in values]
         elif pa.types.is_integer(field.type):  # Arrow would cut off half a view
             values = [None if value is None else _whole(value, f"{field.name} of {kind.name}") for value in values]
@@ -189,15 +138,35 @@ def _with_extra(kind: Kind, extra: str, row: Mapping[str, Any]) -> dict[str, Any
     columns = {name for name in kind.schema.names if name != extra}
     known = {name: value for name, value in row.items() if name in columns}
     if rest := {name: value for name, value in row.items() if name not in columns}:
-        known[extra] = orjson.dumps(rest, option=orjson.OPT_SORT_KEYS).decode()
+        known[extra] = _json(rest)
     return known
 
 
 def as_document(kind: Kind, row: Mapping[str, Any]) -> dict[str, Any]:
     """Give a row as it was put in: without what is absent, and with what had no column of its own."""
     document = {name: value for name, value in row.items() if value is not None and name != kind.extra}
+    for name in kind.json:
+        if name in document:
+            document[name] = orjson.loads(document[name])
+    if "segments" in document:
+        document["segments"] = [
+            {name: value for name, value in segment.items() if value is not None} for segment in document["segments"]
+        ]
     rest = row.get(kind.extra) if kind.extra else None
     return document | (orjson.loads(rest) if rest else {})
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError as exc:
+        raise ValueError(f"no JSON: {exc}") from exc
+
+
+def _refuse_unknown_segments(transcripts: Iterable[Iterable[Mapping[str, Any]] | None]) -> None:
+    names = {name for transcript in transcripts for segment in transcript or () for name in segment}
+    if unknown := sorted(names.difference(field.name for field in SEGMENT)):
+        raise ValueError(f"segments of transcripts have no {', '.join(unknown)}")  # Arrow would lose it
 
 
 def _refuse_unknown(kind: Kind, names: Iterable[str]) -> None:
@@ -253,7 +222,9 @@ def _full_order(kind: Kind, table: pa.Table) -> pa.Array:
     """Order rows by key, the greatest of one key first, so that which one comes first is no accident."""
     keys, rest = [table[name] for name in kind.key], []
     for field in kind.schema:
-        if pa.types.is_list(field.type):  # of strings: lists themselves cannot be sorted
+        if field.type == pa.list_(SEGMENT):
+            rest.append(pa.array([None if value is None else _json(value) for value in table[field.name].to_pylist()]))
+        elif pa.types.is_list(field.type):  # of strings: lists themselves cannot be sorted
             rest += [pc.list_value_length(table[field.name]), pc.binary_join(table[field.name], "\0")]
         elif field.name not in kind.key:
             rest.append(table[field.name])
@@ -303,6 +274,17 @@ def _streams(column: pa.ChunkedArray) -> Iterator[Any]:
         yield b"\n"
         for chunk in column.chunks:
             yield from _text(chunk.drop_null())
+    elif pa.types.is_struct(column.type):
+        for place, field in enumerate(column.type):
+            sub = pa.chunked_array([chunk.flatten()[place] for chunk in column.chunks], field.type)
+            yield f"{field.name} {field.type}\n".encode()
+            yield from _streams(sub)
+    elif pa.types.is_floating(column.type):
+        for chunk in column.chunks:
+            yield from _fixed(chunk.fill_null(0.0))
+    elif pa.types.is_boolean(column.type):
+        for chunk in column.chunks:
+            yield from _fixed(chunk.cast(pa.uint8()).fill_null(0))
     elif pa.types.is_integer(column.type) or pa.types.is_timestamp(column.type):
         for chunk in column.chunks:
             # What lies in the place of an absent value is no content.
@@ -341,22 +323,25 @@ def encode(kind: Kind, table: pa.Table, name: str) -> bytes:
     """Write canonical rows as Parquet; ``name`` is their digest, which the file carries along."""
     marks = {"pleiades.kind": kind.name, "pleiades.schema_version": str(kind.version), "pleiades.digest": name}
     table = table.replace_schema_metadata(marks)
-    groups = max(1, -(-table.num_rows // ROW_GROUP))
-    videos = pc.count_distinct(table["video_id"]).as_py()
-    plain = [column for column in table.column_names if column not in kind.delta]
+    rows = kind.row_group or ROW_GROUP
+    groups = max(1, -(-table.num_rows // rows))
+    subjects = pc.count_distinct(table[kind.subject]).as_py()
+    unlike = (*kind.delta, *kind.large)
+    plain = [column for column in table.column_names if column not in unlike]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
-        row_group_size=ROW_GROUP,
+        row_group_size=rows,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        use_dictionary=plain if kind.delta else True,
+        use_dictionary=plain if unlike else True,
         column_encoding=dict.fromkeys(kind.delta, "DELTA_BINARY_PACKED") or None,
         sorting_columns=[pq.SortingColumn(kind.schema.get_field_index(column)) for column in kind.key],
-        bloom_filter_options={"video_id": {"ndv": max(1, -(-videos // groups)), "fpp": BLOOM_FALSE_POSITIVES}},
+        bloom_filter_options={kind.subject: {"ndv": max(1, -(-subjects // groups)), "fpp": BLOOM_FALSE_POSITIVES}},
         write_page_index=True,
         write_page_checksum=True,
+        use_content_defined_chunking=bool(kind.large),  # a store that keeps equal chunks once keeps them once
     )
     return bytes(sink.getvalue())
 
@@ -379,7 +364,7 @@ def select(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> pa.Table:
-    """Read rows of a shard: of the videos ``video_ids`` (sorted; None: all), from ``start`` to before ``end``.
+    """Read rows of a shard: of the subjects ``video_ids`` (sorted; None: all), from ``start`` to before ``end``.
 
     Row groups whose statistics exclude what is asked for are not read.
 
@@ -389,16 +374,16 @@ def select(
     """
     try:
         # As a dictionary the ids need not be spelt out for the rows that nobody asked for.
-        ids = None if video_ids is None else ["video_id"]
+        ids = None if video_ids is None else [kind.subject]
         with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=ids) as file:
             groups = [
                 number
                 for number in range(file.num_row_groups)
-                if video_ids is None or _may_hold(file.metadata.row_group(number), video_ids)
+                if video_ids is None or _may_hold(kind, file.metadata.row_group(number), video_ids)
             ]
             names = [name for name in kind.schema.names if name in file.schema_arrow.names]
             table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
-        return conform(kind, _filtered(kind, table.replace_schema_metadata(None), video_ids, start, end))
+        return conform(kind, filtered(kind, table.replace_schema_metadata(None), video_ids, start, end))
     except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
         if getattr(exc, "errno", None):  # the disk's error, not Arrow's about the content
             raise VaultUnavailable(str(exc), path=path) from exc
@@ -410,20 +395,22 @@ def merge(kind: Kind, parts: Iterable[pa.Table]) -> pa.Table:
     return canonical(kind, pa.concat_tables([kind.schema.empty_table(), *parts]))
 
 
-def _may_hold(group: Any, video_ids: Sequence[str]) -> bool:
-    statistics = group.column(0).statistics  # the video's id is the first column of every kind
+def _may_hold(kind: Kind, group: Any, video_ids: Sequence[str]) -> bool:
+    place = kind.schema.get_field_index(kind.subject)  # also in the file: what comes before it is never nested
+    statistics = group.column(place).statistics
     if statistics is None or not statistics.has_min_max:
         return True
     return bisect_left(video_ids, statistics.min) < bisect_right(video_ids, statistics.max)
 
 
-def _filtered(
+def filtered(
     kind: Kind, table: pa.Table, video_ids: Sequence[str] | None, start: datetime | None, end: datetime | None
 ) -> pa.Table:
+    """Keep the rows of some subjects, from ``start`` to before ``end``."""
     if video_ids is not None:
-        table = table.filter(pc.is_in(table["video_id"], value_set=pa.array(video_ids, pa.string())))
+        table = table.filter(pc.is_in(table[kind.subject], value_set=pa.array(video_ids, pa.string())))
     if start is not None:
-        table = table.filter(pc.greater_equal(table[kind.time], pa.scalar(start, _INSTANT)))
+        table = table.filter(pc.greater_equal(table[kind.time], pa.scalar(start, INSTANT)))
     if end is not None:
-        table = table.filter(pc.less(table[kind.time], pa.scalar(end, _INSTANT)))
+        table = table.filter(pc.less(table[kind.time], pa.scalar(end, INSTANT)))
     return table
