@@ -10,9 +10,10 @@ from typing import TypedDict
 from uuid import UUID
 
 from atlas import clock, settings
-from atlas.adapters.records import Discovery, Failure
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.records import Discovery, Failure, PollOutcome, TermOutcome
 from atlas.config import Stage
-from atlas.errors import ApiError, Bucket, NoLiveKey, QuotaExhausted
+from atlas.errors import ApiError, Bucket, LeaseLost, NoLiveKey, QuotaExhausted
 from atlas.tiers import next_track
 from maia.backoff import retry_at
 from maia.batches import batched
@@ -199,32 +200,34 @@ class _Hunt:
         What was read of a page that is not complete is stored too: it has been observed, and the page is read again.
         """
         found = [discovery for video in videos if (discovery := discovery_of(video, now)) is not None]
-        async with self._dao.transaction() as dao:
-            new = set(await dao.ingest_video_metadata(found, stages=self._stages, now=now))
-            terms = [term for video in found if video.id in new for term in core.snowball(video.tags, ())]
-            added = await dao.add_to_search_queue(terms, now=now)
-            unclaimed = set(new)
-            searched, polled = [], []
-            for n, page in pages.items():
-                source = sources[n]
-                first_here = unclaimed.intersection(page.candidates)
-                unclaimed -= first_here
-                if isinstance(source, Search):
-                    searched.append(source.outcome(page, len(first_here), now))
-                else:
-                    polled.append(source.outcome(page, now))
-            await dao.update_search_state(searched, now=now)
-            await dao.update_channel_polls(polled, now=now)
-            await dao.fail_searches(_failures(sources, refusals, Search, now))
-            await dao.fail_channel_polls(_failures(sources, refusals, Uploads, now))
         summary = self._summary
-        summary["queries_processed"] += len(searched)
-        summary["channels_polled"] += len(polled)
+        try:
+            async with self._dao.transaction() as dao:
+                new, added = await self._keep(dao, found, now)
+                searched, polled = _outcomes(sources, pages, new, now)
+                await dao.update_search_state(searched, now=now)
+                await dao.update_channel_polls(polled, now=now)
+                await dao.fail_searches(_failures(sources, refusals, Search, now))
+                await dao.fail_channel_polls(_failures(sources, refusals, Uploads, now))
+            summary["queries_processed"] += len(searched)
+            summary["channels_polled"] += len(polled)
+            summary["failed"] += len(refusals)
+        except LeaseLost as late:
+            # Others have these sources by now, and will read them; what we read was observed all the same.
+            log.warning("%s; what it read is stored all the same", late)
+            async with self._dao.transaction() as dao:
+                new, added = await self._keep(dao, found, now)
         summary["videos_discovered"] += len(new)
         summary["terms_added"] += added
-        summary["failed"] += len(refusals)
         for n, reason in refusals.items():
             log.warning("%s failed: %s", _name(sources[n]), reason)
+
+    async def _keep(self, dao: MaiaDAO, found: Sequence[Discovery], now: datetime) -> tuple[list[str], int]:
+        """Store discoveries and the terms their tags give; returns the new ids, and how many terms were new."""
+        new = await dao.ingest_video_metadata(found, stages=self._stages, now=now)
+        fresh = frozenset(new)
+        terms = [term for video in found if video.id in fresh for term in core.snowball(video.tags, ())]
+        return new, await dao.add_to_search_queue(terms, now=now)
 
     async def _give_back(self, sources: Sources) -> None:
         for token in _tokens(sources, Search):
@@ -274,6 +277,23 @@ def discovery_of(video: Video, now: datetime, *, source: str = "hunter") -> Disc
         likes=video.likes,
         comment_count=video.comment_count,
     )
+
+
+def _outcomes(
+    sources: Sources, pages: dict[int, Page], new: Sequence[str], now: datetime
+) -> tuple[list[TermOutcome], list[PollOutcome]]:
+    """Schedule the sources that were read; a new video counts for the first page that brought it."""
+    unclaimed = set(new)
+    searched, polled = [], []
+    for n, page in pages.items():
+        source = sources[n]
+        first_here = unclaimed.intersection(page.candidates)
+        unclaimed -= first_here
+        if isinstance(source, Search):
+            searched.append(source.outcome(page, len(first_here), now))
+        else:
+            polled.append(source.outcome(page, now))
+    return searched, polled
 
 
 def _failures(sources: Sources, refusals: Refusals, kind: type[Search | Uploads], now: datetime) -> list[Failure]:
