@@ -47,6 +47,7 @@ class OpenScene(Protocol):
 
     def __call__(self, world: str = SMALL, limits: Mapping[Bucket, int] = AMPLE) -> AbstractAsyncContextManager[Scene]:
         """Open it."""
+        ...
 
 
 class Scene:

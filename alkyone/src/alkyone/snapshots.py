@@ -41,7 +41,7 @@ SURROGATES = frozenset({"id", "lease_token"})
 
 def tables(conninfo: str) -> dict[str, list[tuple[tuple[str, Any], ...]]]:
     """Read every table, its rows in an order of their own, without surrogates."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as conn:
+    with psycopg.Connection[dict[str, Any]].connect(conninfo, row_factory=dict_row) as conn:
         return {name: _rows(conn, name) for name in TABLES}
 
 

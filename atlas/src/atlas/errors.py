@@ -96,7 +96,7 @@ class QuotaExhausted(AtlasError):
 
     def __init__(self, bucket: Bucket, reset_at: datetime) -> None:
         super().__init__(f"the {bucket} bucket is spent until {reset_at:%Y-%m-%d %H:%M} UTC")
-        self.bucket = bucket
+        self.bucket: Bucket = bucket
         self.reset_at = reset_at
 
 
