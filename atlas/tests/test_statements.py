@@ -11,11 +11,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from atlas.adapters import _partitions, maia, maia_ghost
+from atlas.adapters import _partitions, maia, maia_ghost, vault_index
 from atlas.db import DatabaseManager
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
-STATEMENTS = {**maia.SQL, **maia_ghost.SQL}
+STATEMENTS = {**maia.SQL, **maia_ghost.SQL, **{f"index_{name}": text for name, text in vault_index.SQL.items()}}
 
 
 class Parameters(Mapping[str, Any]):
@@ -50,7 +50,12 @@ async def test_every_statement_plans_against_the_schema(database: DatabaseManage
     assert problems == {}
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS))
+@pytest.mark.parametrize("name", sorted(vault_index.SQL))
+def test_the_statement_on_the_index_has_a_user(name: str) -> None:
+    assert f'SQL["{name}"]' in inspect.getsource(vault_index)
+
+
+@pytest.mark.parametrize("name", sorted({**maia.SQL, **maia_ghost.SQL}))
 def test_the_statement_belongs_to_a_method(name: str) -> None:
     method = name.strip("_").split("__")[0]
     owners = (maia.MaiaDAO, maia)

@@ -77,7 +77,9 @@ def _union(
     from atlas.vault.shards import METRICS, merge
 
     # What SQL calls proven must be there; what only the vault lists (not indexed yet, or by others) is history too.
-    shards = {shard.path: shard for shard in (*vault.shards("metrics", start, end), *proven)}
+    # What others replaced since it was proven may be gone: they hold its rows.
+    index = vault.index("metrics", start, end)
+    shards = {shard.path: shard for shard in (*index.live, *proven) if shard.path not in index.superseded}
     cold = vault.read_metrics(video_ids, start, end, shards=shards.values())
     recent = pa.Table.from_pydict({name: [row[name] for row in hot] for name in _COLUMNS}, schema=METRICS.schema)
     return _with_epochs(merge(METRICS, [cold, recent]))

@@ -99,6 +99,11 @@ def path_of(shard_path: str) -> str:
     return f"{FOLDER}/{shard_path.removesuffix('.parquet')}.json"
 
 
+def shard_of(manifest_path: str) -> str:
+    """Where the shard lies whose manifest is at ``manifest_path``."""
+    return f"{manifest_path.removeprefix(f'{FOLDER}/').removesuffix('.json')}.parquet"
+
+
 def shard_path(kind: str, day: date, digest: str) -> str:
     """Where a shard lies: hive partitions, named by content."""
     return f"{kind}/date={day.isoformat()}/part-{digest}.parquet"

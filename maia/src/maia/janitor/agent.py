@@ -1,4 +1,4 @@
-"""One cycle of the Janitor: plan, then archive, verify, drop, retire; a dry run stops after the plan."""
+"""One cycle of the Janitor: plan, then archive, retire, compact, remove; a dry run stops after the plan."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
 from atlas import Settings, clock, settings
-from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import ClosedDay, ExpiredVideo
 from atlas.errors import VaultCorrupt
+from atlas.upkeep import RETIRING, Upkeep, archiving
+from atlas.vault.audit import Expired, Useless
+from atlas.vault.compaction import Merge
 from maia.janitor import core
 from maia.toolbox import Stores, open_stores
 
@@ -29,6 +31,7 @@ MEGABYTE = 1024 * 1024
 WORK_LEASE = timedelta(hours=1)
 VIDEOS_PER_BATCH = 5_000
 DAYS_AHEAD = 7
+NOTHING_USELESS = Useless((), (), (), ())
 
 IDLE = timedelta(days=30)
 """A term nobody mentioned for so long falls asleep, unless it finds something."""
@@ -41,7 +44,8 @@ class JanitorSummary(TypedDict):
     """What a cycle did, or in a dry run would do.
 
     ``samples_verified`` counts the rows that were read back from the vault and matched; ``days_left`` are days another
-    Janitor is at, or that got more rows meanwhile: the next run takes them.
+    Janitor is at, or that got more rows meanwhile: the next run takes them. Days of the vault name their kind, as in
+    "metrics 2026-11-10"; ``rows_expired`` were past the time they may be kept, ``shards_pruned`` others had replaced.
     """
 
     dry_run: bool
@@ -52,6 +56,10 @@ class JanitorSummary(TypedDict):
     videos_retired: int
     terms_asleep: int
     partitions_created: int
+    days_compacted: list[str]
+    days_expired: list[str]
+    rows_expired: int
+    shards_pruned: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,9 @@ class Plan:
     days: Sequence[ClosedDay]
     videos: int
     terms: int
+    merges: Sequence[Merge] = ()
+    expired: Sequence[Expired] = ()
+    useless: Useless = NOTHING_USELESS
 
     def summary(self) -> JanitorSummary:
         """The plan as the summary of the run it describes."""
@@ -75,6 +86,10 @@ class Plan:
             "videos_retired": self.videos,
             "terms_asleep": self.terms,
             "partitions_created": len(self.partitions),
+            "days_compacted": [str(merge) for merge in self.merges],
+            "days_expired": [str(past) for past in self.expired],
+            "rows_expired": sum(past.rows for past in self.expired),
+            "shards_pruned": len(self.useless.due),
         }
 
 
@@ -87,29 +102,41 @@ async def run_once(*, dry_run: bool = False) -> JanitorSummary:
 async def clean(stores: Stores, *, dry_run: bool = False, rules: Settings = settings) -> JanitorSummary:
     """Archive closed days, retire old videos, put idle terms to sleep, keep partitions ahead."""
     now = clock.now()
-    plan = await make_plan(stores.dao, now, rules)
+    plan = await make_plan(stores, now, rules)
     if dry_run or not rules.JANITOR_ENABLED:
         return plan.summary()
     return await _Janitor(stores, now, rules).carry_out(plan)
 
 
-async def make_plan(dao: MaiaDAO, now: datetime, rules: Settings) -> Plan:
-    """Decide what is to be done, without doing it."""
+async def make_plan(stores: Stores, now: datetime, rules: Settings) -> Plan:
+    """Decide what is to be done, without doing it.
+
+    Of the vault's days it knows only what is there now: what this run adds to them is the next run's affair.
+    """
+    dao, upkeep = stores.dao, Upkeep(stores.vault, stores.dao)
+    retention = core.days_in_sql(rules.JANITOR_RETENTION_DAYS, vault_days=rules.vault_retention_days)
     today = (now - core.CLOSING_TIME).date()
     closed = {day.day: day for day in await dao.closed_days(today)}
     due = core.due_days(
         [core.Day(day.day, day.bytes) for day in closed.values()],
         today=today,
-        retention_days=rules.JANITOR_RETENTION_DAYS,
+        retention_days=retention,
         database_bytes=await dao.database_size(),
         budget_bytes=rules.JANITOR_SQL_BUDGET_MB * MEGABYTE,
     )
     expired = now - timedelta(days=rules.JANITOR_RETENTION_DAYS)
+    past = await upkeep.expired(keep_days=rules.vault_retention_days, now=now)
+    gone = {(day.kind, day.day) for day in past}
+    settled = core.settled_before(today, retention_days=rules.JANITOR_RETENTION_DAYS)
+    merges = await upkeep.merges(before=settled)
     return Plan(
         partitions=await dao.missing_partitions(now=now, days_ahead=DAYS_AHEAD),
         days=[closed[day] for day in due],
         videos=await dao.count_expired_videos(expired, stages_ended=rules.JANITOR_SAFETY_CHECK),
         terms=await dao.count_idle_terms(now - IDLE, below=IDLE_BELOW, now=now),
+        merges=[merge for merge in merges if (merge.kind, merge.day) not in gone],
+        expired=past,
+        useless=await upkeep.useless(now=now),
     )
 
 
@@ -119,6 +146,7 @@ class _Janitor:
     def __init__(self, stores: Stores, now: datetime, rules: Settings) -> None:
         self._dao = stores.dao
         self._vault = stores.vault
+        self._upkeep = Upkeep(stores.vault, stores.dao)
         self._now = now
         self._rules = rules
         self._summary = Plan((), (), 0, 0).summary()
@@ -129,13 +157,29 @@ class _Janitor:
         created = await self._dao.ensure_partitions(now=self._now, days_ahead=DAYS_AHEAD)
         self._summary["partitions_created"] = len(created)
         for day in plan.days:
-            if not await self._exclusively(f"archive {day.day}", partial(self._archive, day.day)):
+            if not await self._exclusively(archiving(day.day), partial(self._archive, day.day)):
                 self._summary["days_left"].append(day.day.isoformat())
         if plan.videos:
-            await self._exclusively("retire videos", self._retire)
+            await self._exclusively(RETIRING, self._retire)
+        await self._look_after_the_vault(plan)
         self._summary["terms_asleep"] = await self._dao.sleep_terms(self._now - IDLE, below=IDLE_BELOW, now=self._now)
         await self._dao.forget_lapsed_work(now=self._now)
         return self._summary
+
+    async def _look_after_the_vault(self, plan: Plan) -> None:
+        """Remove what is past its time or replaced, and make few shards of many."""
+        for past in plan.expired:
+            if await self._upkeep.expire(past, now=self._now):
+                self._summary["days_expired"].append(str(past))
+                self._summary["rows_expired"] += past.rows
+        for merge in plan.merges:
+            if await self._upkeep.compact(merge, now=self._now):
+                self._summary["days_compacted"].append(str(merge))
+        await self._upkeep.follow(now=self._now)
+        await self._upkeep.prune(plan.useless, now=self._now)
+        self._summary["shards_pruned"] = len(plan.useless.due)
+        for check in plan.useless.kept:
+            log.error("%s is %s: nothing of that day is pruned", check.path, check.problem)
 
     async def _exclusively(self, name: str, work: Callable[[UUID], Awaitable[bool]]) -> bool:
         """Do ``work`` unless another Janitor is at it; says whether it was done."""

@@ -10,6 +10,13 @@ from typing import NamedTuple
 CLOSING_TIME = timedelta(hours=1)
 
 
+# A compacted day should not need it again: videos leave SQL days after they were found, samples may come late.
+SETTLING_DAYS = 2
+
+# What may be kept for so many days must reach the vault, from which it is removed, in time.
+_MARGIN_DAYS = 2
+
+
 class Day(NamedTuple):
     """A day of samples in SQL."""
 
@@ -33,3 +40,13 @@ def due_days(
         chosen.append(day.day)
         size -= day.bytes
     return chosen
+
+
+def settled_before(today: date, *, retention_days: int) -> date:
+    """Say from which day on shards may still come: those of earlier days are compacted."""
+    return today - timedelta(days=retention_days + SETTLING_DAYS)
+
+
+def days_in_sql(retention_days: int, *, vault_days: int | None) -> int:
+    """Say how long samples may stay in SQL when they may be kept for ``vault_days`` altogether (None: for ever)."""
+    return retention_days if vault_days is None else max(1, min(retention_days, vault_days - _MARGIN_DAYS))

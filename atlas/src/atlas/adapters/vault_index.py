@@ -1,0 +1,57 @@
+"""What SQL knows of the vault: the shards that were read back and matched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Self
+
+from atlas import clock, sql
+from atlas.adapters._session import Database
+from atlas.adapters.maia import MaiaDAO, _index_shards
+from atlas.db import db
+from atlas.events import events
+from atlas.vault.manifests import ShardInfo
+
+SQL = sql.load("atlas.adapters", "vault_index.sql")
+
+
+class VaultIndex:
+    """Reads and changes ``vault_manifest``. Archiving adds to it; here it follows what happens in the vault."""
+
+    def __init__(self, database: Database = db) -> None:
+        self._db = database
+
+    @classmethod
+    def beside(cls, dao: MaiaDAO) -> Self:
+        """Use the database, or the transaction, that ``dao`` uses."""
+        return cls(dao._db)
+
+    async def shards(self) -> list[ShardInfo]:
+        """List the shards that were proven to be in the vault, by kind and day."""
+        async with self._db.get_connection() as conn:
+            return [ShardInfo(**row) for row in await conn.fetch(SQL["shards"])]
+
+    async def replace(
+        self,
+        gone: Collection[str],
+        shards: Sequence[ShardInfo] = (),
+        *,
+        event: str | None = None,
+        subject: str | None = None,
+        now: datetime | None = None,
+    ) -> list[str]:
+        """Put ``shards``, which were proven, in the place of the paths ``gone``, and name those that were known.
+
+        When there were such, ``event`` is recorded of ``subject`` along with it.
+        """
+        now = now or clock.now()
+        lasting = {shard.path for shard in shards}
+        async with self._db.get_connection() as conn:
+            rows = await conn.fetch(SQL["forget"], paths=sorted(set(gone) - lasting))
+            struck = sorted(row["path"] for row in rows)
+            await _index_shards(conn, shards, now)
+            if struck and event is not None:
+                payload = {"gone": struck, "shards": sorted(lasting)}
+                await events.record_many(conn, [(event, subject, payload)], now=now)
+        return struck
