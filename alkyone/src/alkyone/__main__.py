@@ -136,7 +136,7 @@ def show(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which ones; default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which ones; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the tables go to stderr.")] = False,
     quick: Annotated[bool, typer.Option(help="Only see that each works: figures too small to judge.")] = False,
     large: Annotated[bool, typer.Option(help="Also 5 M watchlist rows, and a day of 5 M samples.")] = False,
