@@ -353,6 +353,11 @@ class VaultStrategy(ABC):
         ]
         return Index(sorted(live, key=lambda info: (info.day, info.path)), superseded)
 
+    def publish(self, manifest: Manifest, objects: Mapping[str, bytes], message: str) -> None:
+        """Write ``objects`` and the manifest that makes them visible, in the place of one that is there already."""
+        self.write({**objects, manifest.info.manifest_path: manifest.to_bytes()}, message)
+        self._known[manifest.info.manifest_path] = manifest
+
     def manifest(self, path: str) -> Manifest:
         """Read the manifest at ``path``, as it is now.
 
@@ -488,9 +493,9 @@ def get_vault(settings: Settings | None = None) -> VaultStrategy:
         ConfigurationError: the settings are wrong.
     """
     from atlas import settings as shared_settings  # bound after this module
-    from atlas.vault.local import LocalVault
+    from atlas.vault.providers import build
 
-    return LocalVault((settings or shared_settings).vault_path)
+    return build(settings or shared_settings)
 
 
 def _settled(read: Callable[[], T]) -> T:

@@ -70,13 +70,11 @@ def carry_out(vault: VaultStrategy, merge: Merge) -> ShardInfo:
     replaced = tuple(sorted({*old, *earlier} - {merged.info.path}))
     if merged.info.path in old:  # the others had nothing that it has not
         manifest = replace(old[merged.info.path], replaces=replaced)
-        vault.write({merged.info.manifest_path: manifest.to_bytes()}, f"compact {merge}")
+        vault.publish(manifest, {}, f"compact {merge}")
         return manifest.info
     manifest = replace(Manifest.from_bytes(merged.manifest, merged.info.manifest_path), replaces=replaced)
-    vault.write(
-        {merged.info.path: merged.data, merged.info.manifest_path: manifest.to_bytes()},
-        f"compact {merge}: {len(merge.shards)} shards into one of {merged.info.rows} rows",
-    )
+    message = f"compact {merge}: {len(merge.shards)} shards into one of {merged.info.rows} rows"
+    vault.publish(manifest, {merged.info.path: merged.data}, message)
     try:
         vault.verify(merged.info)
     except (VaultCorrupt, VaultNotFound):

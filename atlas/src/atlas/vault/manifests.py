@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -64,7 +65,7 @@ class Manifest:
             **asdict(self.info),
             **({"replaces": self.replaces} if self.replaces else {}),
         }
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+        return _dumped(document | {"seal": hashlib.sha256(_dumped(document)).hexdigest()})
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Manifest:
@@ -77,6 +78,7 @@ class Manifest:
             document = orjson.loads(data)
             if document.pop("format") != FORMAT:
                 raise VaultCorrupt("a manifest of another format", path=path)
+            del document["seal"]  # of all else; it is made anew below, and compared with every byte
             manifest = cls(
                 sha256=str(document.pop("sha256")),
                 replaces=tuple(document.pop("replaces", ())),
@@ -113,6 +115,10 @@ def day_of(path: str) -> date | None:
     """Tell the day from the path of a shard or of its manifest; None when it is neither."""
     found = _DAY.search(path)
     return date.fromisoformat(found[1]) if found else None
+
+
+def _dumped(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
 def _info(document: dict[str, Any]) -> ShardInfo:
