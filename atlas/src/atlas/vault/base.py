@@ -493,9 +493,9 @@ def get_vault(settings: Settings | None = None) -> VaultStrategy:
         ConfigurationError: the settings are wrong.
     """
     from atlas import settings as shared_settings  # bound after this module
-    from atlas.vault.local import LocalVault
+    from atlas.vault.providers import build
 
-    return LocalVault((settings or shared_settings).vault_path)
+    return build(settings or shared_settings)
 
 
 def _settled(read: Callable[[], T]) -> T:
