@@ -77,16 +77,13 @@ def client(timeout: float) -> Any:
         ) from exc
     with _lock:
         if _session_seconds != timeout:
-            hub.set_client_factory(lambda: _session(timeout))
+            hub.set_client_factory(lambda: _session(hub, timeout))
             _session_seconds = timeout
     return hub
 
 
-def _session(timeout: float) -> httpx2.Client:
+def _session(hub: Any, timeout: float) -> httpx2.Client:
     import httpx2
-    from huggingface_hub.constants import is_offline_mode
-    from huggingface_hub.errors import OfflineModeIsEnabled
-    from huggingface_hub.utils import hf_raise_for_status
 
     class Session(httpx2.Client):
         def request(
@@ -97,8 +94,8 @@ def _session(timeout: float) -> httpx2.Client:
             return super().request(method, url, data=data, content=content, **kwargs)
 
         def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
-            if is_offline_mode():
-                raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
+            if hub.constants.is_offline_mode():
+                raise hub.errors.OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
             if _DOWNLOAD in request.headers:
                 return super().send(request, **kwargs)
             if not any((request.extensions.get("timeout") or {}).values()):  # parts of the client ask for none
@@ -111,7 +108,7 @@ def _session(timeout: float) -> httpx2.Client:
                 # A type that the client does not know: it would wait and try again, and close the session of others.
                 raise httpx2.TransportError(f"{type(exc).__name__} {exc}".strip()) from exc
             if response.status_code in _TRANSIENT:
-                hf_raise_for_status(response)
+                hub.utils.hf_raise_for_status(response)
             return response
 
     return Session(follow_redirects=True, timeout=timeout)
@@ -157,8 +154,6 @@ def _refusal(exc: Any, path: str) -> VaultError:
 
 def _retry_after(headers: Any) -> float | None:
     """Read the server's wish, in seconds: ``Retry-After`` as a number or a date, or the reset of a spent limit."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
     text = (headers.get("Retry-After") or "").strip()
     if text.isdigit():
         return float(text)
@@ -169,7 +164,7 @@ def _retry_after(headers: Any) -> float | None:
             return None
         # The server's time, so the machine's own clock and not the one that tests and the demo move.
         return max((then - datetime.now(UTC)).total_seconds(), 0.0)
-    limit = parse_ratelimit_headers(headers)
+    limit = importlib.import_module("huggingface_hub.utils").parse_ratelimit_headers(headers)
     return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, field
+from threading import Event, Lock
 from typing import Literal, get_args
 
 Kind = Literal[
@@ -13,6 +13,7 @@ Kind = Literal[
     "half",  # half of the body is taken, then a 503
     "html",  # a page for people instead of JSON
     "truncated",  # half of the answer
+    "done_hang",  # it is done, and never answered
     "lost",  # it is done, and the connection goes away before the answer
     "lost_500",  # it is done, and answered with a 500
 ]
@@ -22,11 +23,15 @@ Method = Literal[
 ]  # fmt: skip
 
 
+MESSAGE = "Something is wrong today"
+
+
 @dataclass
 class Fault:
     """One thing that goes wrong: calls of ``method`` (any when None), ``times`` times, after the first ``skip``.
 
-    ``retry_after`` goes into the header of that name, as it is.
+    ``retry_after`` goes into the header of that name, as it is. ``message`` is what the Hub says. ``struck`` is set
+    when it has struck: for ``done_hang`` that is when it is done.
     """
 
     kind: Kind
@@ -35,7 +40,9 @@ class Fault:
     skip: int = 0
     status: int = 503
     retry_after: str | None = None
+    message: str = MESSAGE
     hits: int = 0
+    struck: Event = field(default_factory=Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -69,9 +76,10 @@ class Faults:
         skip: int = 0,
         status: int = 503,
         retry_after: str | None = None,
+        message: str = MESSAGE,
     ) -> Fault:
         """Put one more fault in force."""
-        fault = Fault(kind, method, times, skip, status, retry_after)
+        fault = Fault(kind, method, times, skip, status, retry_after, message)
         with self._lock:
             self._active.append(fault)
         return fault

@@ -136,6 +136,7 @@ class HubStandin:
             ("DELETE", "/api/repos/delete", "delete_repo", self._delete_repo),
             ("GET", "/api/whoami-v2", "whoami", self._whoami),
             ("POST", "/api/validate-yaml", "validate_yaml", self._validate_yaml),
+            ("GET", r"/api/{kinds:models|datasets|spaces}/{repo}", "info", self._info),  # a name of old, without owner
             ("GET", repo, "info", self._info),
             ("GET", repo + "/revision/{revision}", "info", self._info),
             ("GET", repo + "/auth-check", "auth_check", self._auth_check),
@@ -186,8 +187,11 @@ class HubStandin:
         match fault.kind:
             case "status":
                 headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-                raise Refused(fault.status, "something is wrong today", headers=headers)
-            case "hang":
+                raise Refused(fault.status, fault.message, headers=headers)
+            case "hang" | "done_hang":
+                if fault.kind == "done_hang":
+                    await handler(request)
+                fault.struck.set()
                 await self._stop.wait()
             case "half":
                 await request.content.read((request.content_length or 0) // 2)
@@ -231,7 +235,7 @@ class HubStandin:
     def _found(self, request: web.Request, *, write: bool = False) -> Repository:
         known = self._may(request, write=write)
         match = request.match_info
-        name = f"{match['owner']}/{match['repo']}"
+        name = f"{match['owner']}/{match['repo']}" if "owner" in match else match["repo"]
         if name in self.renamed:
             moved = request.rel_url.raw_path.replace(name, self.renamed[name], 1)
             location = f"{moved}?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else moved
