@@ -102,7 +102,7 @@ class HuggingFaceVault(RemoteVault):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__()
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id):
             raise ConfigurationError(f"HF_DATASET_ID is {repo_id!r}: it must be the owner and the name, me/my-vault")
         self.repo_id = repo_id
         self._token = SecretStr(token) if isinstance(token, str) else token
@@ -255,16 +255,18 @@ class HuggingFaceVault(RemoteVault):
         """Bring the contents to the Hub, where nobody sees them yet."""
         from huggingface_hub import CommitOperationAdd
 
-        # As files, not as bytes: for those the client always takes its plain HTTP road.
-        additions = [CommitOperationAdd(path, io.BytesIO(data)) for path, data in objects.items()]
-
-        def upload() -> None:
+        def upload() -> list[CommitOperationAdd]:
+            # As files, not as bytes: those always take the client's plain HTTP road. And new ones for each attempt:
+            # the client leaves a file where the last attempt stopped reading.
+            additions = [CommitOperationAdd(path, io.BytesIO(data)) for path, data in objects.items()]
             self._api.preupload_lfs_files(
                 self.repo_id, additions, repo_type=_REPOSITORY, revision=BRANCH, free_memory=False
             )
+            return additions
 
-        if additions:
-            self._asked(upload)
+        if not objects:
+            return []
+        additions = self._asked(upload)
         for addition in additions:
             if getattr(addition, "_should_ignore", False):  # the client would leave it out without a word
                 raise VaultDenied(
