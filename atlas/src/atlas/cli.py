@@ -13,6 +13,7 @@ import orjson
 import typer
 from pydantic import SecretStr
 
+from atlas import cli_vault
 from atlas.config import Settings, fingerprint_of, parse_key_pool
 from atlas.errors import AtlasError, ConfigurationError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 quota_app = typer.Typer(help="Show the day's quota and the keys; put a disabled key back to work.")
 app.add_typer(quota_app, name="quota")
+app.add_typer(cli_vault.app, name="vault")
 
 
 def run(commands: typer.Typer) -> NoReturn:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.vault_index import VaultIndex
 from atlas.errors import VaultNotFound
+from atlas.events import Event
 from atlas.vault import ShardInfo, VaultStrategy, audit, compaction
 from atlas.vault.audit import GRACE, Check, Expired, Useless
 from atlas.vault.compaction import Merge
@@ -82,11 +83,8 @@ class Upkeep:
                 replacements = [shard for shard in live if shard.day == day]
                 await asyncio.to_thread(self._verify, replacements)
                 paths = [shard.path for shard in of_day]
-                struck += len(
-                    await self._index.replace(
-                        paths, replacements, event="vault.compacted", subject=f"{kind} {day}", now=now
-                    )
-                )
+                event = Event("vault.compacted", f"{kind} {day}")
+                struck += len(await self._index.replace(paths, replacements, event=event, now=now))
         return struck
 
     # -- Removal ------------------------------------------------------------------------------------------------------
@@ -106,7 +104,7 @@ class Upkeep:
         if token is None:
             return False
         try:
-            await self._index.replace(past.paths, event="vault.expired", subject=str(past), now=now)
+            await self._index.replace(past.paths, event=Event("vault.expired", str(past)), now=now)
             await asyncio.to_thread(self._vault.delete, past.paths, f"{past} is past its time")
         finally:
             await self._dao.release_work(name, token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from atlas.db import DatabaseManager
 from atlas.errors import AtlasError, ConfigurationError, DatabaseUnavailable
 from atlas.keys import KeyRing
 from atlas.quota import QuotaLedger
+from atlas.vault import LocalVault
 
 SECRET = "AIzaSySecretSecretSecret"
 KEY = ApiKey(SecretStr(SECRET), "moon")
@@ -116,6 +118,53 @@ async def test_quota_shows_what_was_used_and_puts_a_key_back_to_work(
     assert atlas("quota", "enable", KEY.fingerprint, DATABASE_URL=database_url).code == 0
     assert await ring.live() == [KEY]
     assert atlas("quota", "enable", KEY.fingerprint, DATABASE_URL=database_url).code == 1
+
+
+def test_the_vault_is_listed_verified_compacted_pruned_and_indexed_anew(
+    atlas: Atlas, database_url: str, conninfo: str, tmp_path: Path
+) -> None:
+    place = {"DATABASE_URL": database_url, "LOCAL_VAULT_PATH": str(tmp_path / "vault")}
+    vault = LocalVault(tmp_path / "vault")
+    long_ago = clock.now() - timedelta(days=9)
+    for number in range(3):
+        vault.append_metrics([{"video_id": f"v{number}", "timestamp": long_ago, "views": number}])
+    day = f"{long_ago:%Y-%m-%d}"
+
+    def indexed() -> list[str]:
+        with psycopg.connect(conninfo) as conn:
+            return [row[0] for row in conn.execute("SELECT path FROM vault_manifest ORDER BY path")]
+
+    assert atlas("vault", "reindex", "--json", **place).json == {"proven": 3, "added": 3, "dropped": 0, "problems": []}
+    assert indexed() == [shard.path for shard in vault.shards("metrics")]
+    listed = atlas("vault", "ls", "--json", **place).json["kinds"]["metrics"]
+    assert (listed["shards"], listed["rows"], listed["days"]) == (3, 3, 1)
+
+    promised = atlas("vault", "compact", "--dry-run", "--json", **place).json
+    done = atlas("vault", "compact", "--json", **place).json
+    assert promised == {**done, "dry_run": True}
+    assert done["days"] == [{"kind": "metrics", "day": day, "shards": 3}]
+    (merged,) = LocalVault(vault.root).shards("metrics")
+    assert indexed() == [merged.path]
+    assert merged.path in atlas("vault", "ls", "--shards", COLUMNS="200", **place).out
+    assert len(atlas("vault", "prune", "--json", **place).json["waiting"]) == 3
+    whole = atlas("vault", "verify", "--json", **place)
+    assert (whole.code, whole.json["problems"]) == (0, [])
+
+    file = vault.root / merged.path
+    file.write_bytes(file.read_bytes()[:-1])
+    for arguments in (["verify"], ["verify", "--vault-only"], ["reindex"]):
+        found = atlas("vault", *arguments, "--json", **place)
+        assert (found.code, [(p["path"], p["problem"]) for p in found.json["problems"]]) == (
+            1,
+            [(merged.path, "altered")],
+        )
+    shutil.rmtree(vault.root)
+    lost = atlas("vault", "verify", COLUMNS="200", **place)
+    assert (lost.code, "missing" in lost.out, merged.path in lost.out) == (1, True, True)
+    assert atlas("vault", "reindex", **place).code == 1
+    assert indexed() == [merged.path], "what is lost stays an alarm"
+    assert atlas("vault", "reindex", "--drop-missing", **place).code == 1
+    assert indexed() == []
 
 
 @pytest.mark.parametrize(

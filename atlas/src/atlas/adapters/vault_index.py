@@ -10,7 +10,7 @@ from atlas import clock, sql
 from atlas.adapters._session import Database
 from atlas.adapters.maia import MaiaDAO, _index_shards
 from atlas.db import db
-from atlas.events import events
+from atlas.events import Event, events
 from atlas.vault.manifests import ShardInfo
 
 SQL = sql.load("atlas.adapters", "vault_index.sql")
@@ -37,13 +37,12 @@ class VaultIndex:
         gone: Collection[str],
         shards: Sequence[ShardInfo] = (),
         *,
-        event: str | None = None,
-        subject: str | None = None,
+        event: Event | None = None,
         now: datetime | None = None,
     ) -> list[str]:
         """Put ``shards``, which were proven, in the place of the paths ``gone``, and name those that were known.
 
-        When there were such, ``event`` is recorded of ``subject`` along with it.
+        When there were such, ``event`` is recorded along with it, its payload the paths on both sides.
         """
         now = now or clock.now()
         lasting = {shard.path for shard in shards}
@@ -53,5 +52,5 @@ class VaultIndex:
             await _index_shards(conn, shards, now)
             if struck and event is not None:
                 payload = {"gone": struck, "shards": sorted(lasting)}
-                await events.record_many(conn, [(event, subject, payload)], now=now)
+                await events.record_many(conn, [event._replace(payload=payload)], now=now)
         return struck
