@@ -44,6 +44,7 @@ HOSTS = {
     "127.0.0.1",
     "developers.google.com",
     "docs.astral.sh",
+    "huggingface.co",
     "keepachangelog.com",
     "semver.org",
     "youtu.be",
