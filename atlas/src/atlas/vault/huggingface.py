@@ -74,9 +74,8 @@ tags:
 
 # A Pleiades vault
 
-Statistics and metadata of YouTube videos, kept by [Pleiades](https://pypi.org/project/pleiades-atlas/): plain
-hive-partitioned Parquet, one configuration for each kind. The files under `manifests/` describe the shards; a shard
-never changes.
+What Pleiades knows of YouTube videos, as plain hive-partitioned Parquet: one configuration for each kind. The files
+under `manifests/` describe the shards; a shard never changes.
 """
 
 
@@ -119,7 +118,8 @@ class HuggingFaceVault(RemoteVault):
         self._population: dict[str, int] = {}  # entries in folders, when last counted, and ours since
 
     def __repr__(self) -> str:
-        return f"HuggingFaceVault({self.repo_id!r})"
+        endpoint = f", endpoint={self._endpoint!r}" if self._endpoint else ""
+        return f"HuggingFaceVault({self.repo_id!r}{endpoint})"
 
     # -- The primitives -----------------------------------------------------------------------------------------------
 
@@ -127,6 +127,7 @@ class HuggingFaceVault(RemoteVault):
         paths = _unreserved(safe_together(objects, provider=self.provider))
         for some in _chunks(paths, FILES_PER_COMMIT):
             self._change({path: bytes(objects[path]) for path in some}, (), message)
+            self._forget(some)
 
     def read(self, path: str) -> bytes:  # noqa: D102
         _unreserved([safe_path(path, provider=self.provider)])
@@ -153,6 +154,7 @@ class HuggingFaceVault(RemoteVault):
         wanted = _unreserved(safe_together(paths, provider=self.provider))
         for some in _chunks(wanted, FILES_PER_COMMIT):
             self._change({}, some, message)
+            self._forget(some)
 
     # -- Improvements -------------------------------------------------------------------------------------------------
 
