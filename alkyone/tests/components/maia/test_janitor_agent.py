@@ -18,15 +18,18 @@ from alkyone.databases import NOON
 from atlas import clock
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import Discovery, Failure, Sample
+from atlas.adapters.vault_index import VaultIndex
 from atlas.config import Settings
 from atlas.db import DatabaseManager
 from atlas.errors import VaultCorrupt, VaultDenied, VaultFull, VaultNotFound
 from atlas.history import timeline
 from atlas.vault import LocalVault, ShardInfo
+from atlas.vault.audit import audit
 from maia.janitor.agent import JanitorSummary, clean
 from maia.toolbox import Stores
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 BEGIN = NOON - 12 * DAY
 VIDEOS = [f"video{number:06}" for number in range(30)]
 
@@ -42,9 +45,11 @@ class Place:
         self.vault = vault
         self.conninfo = conninfo
 
-    async def clean(self, *, dry_run: bool = False, vault: LocalVault | None = None, **changes: Any) -> JanitorSummary:
-        """Run the Janitor at noon, with these settings."""
-        with clock.stopped(NOON):
+    async def clean(
+        self, *, dry_run: bool = False, vault: LocalVault | None = None, later: timedelta = timedelta(), **changes: Any
+    ) -> JanitorSummary:
+        """Run the Janitor at noon, or later, with these settings."""
+        with clock.stopped(NOON + later):
             stores = Stores(self.dao, vault or self.vault)
             return await clean(stores, dry_run=dry_run, rules=rules(**changes))
 
@@ -312,3 +317,106 @@ def no_room() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The vault in order
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+async def crowd(place: Place, *, rounds: int = 3) -> None:
+    """Archive all closed days, and let late samples of the oldest come in, a shard's worth in each round."""
+    await place.clean(JANITOR_RETENTION_DAYS=1)
+    for number in range(1, rounds):
+        late = [Sample(video_id, BEGIN + timedelta(minutes=number), number, None, 0) for video_id in VIDEOS[:5]]
+        await place.dao.log_video_stats_batch(late)
+        await place.clean(JANITOR_RETENTION_DAYS=10)
+
+
+async def test_the_small_shards_of_a_settled_day_become_one_as_a_dry_run_has_said(place: Place) -> None:
+    await crowd(place)
+    before, day = place.readings(), f"metrics {BEGIN.date()}"
+    small = place.vault.shards("metrics", BEGIN, BEGIN + timedelta(hours=12))
+    assert len(small) == 3
+
+    promised = await place.clean(dry_run=True)
+    done = await place.clean()
+
+    assert promised == {**done, "dry_run": True}
+    assert done["days_compacted"] == [day]
+    assert place.readings() == before
+    (merged,) = place.vault.shards("metrics", BEGIN, BEGIN + timedelta(hours=12))
+    assert {shard.path for shard in await VaultIndex(place.database).shards() if shard.kind == "metrics"} == {
+        shard.path for shard in place.vault.shards("metrics")
+    }
+    events = snapshots.column(
+        place.conninfo, "SELECT entity_id FROM system_events WHERE event_type = 'vault.compacted'"
+    )
+    assert events == [day]
+
+    later = await place.clean(later=HOUR)
+    assert later["shards_pruned"] == 3
+    assert not any(place.vault.exists(shard.path) for shard in small)
+    assert place.readings() == before
+    curve = await timeline(VIDEOS[0], BEGIN, BEGIN + DAY, database=place.database, vault=place.vault)
+    assert curve.num_rows == 2 + 3
+    place.vault.verify(merged)
+
+
+@pytest.mark.parametrize("compliance", [True, False])
+async def test_what_may_not_be_kept_leaves_the_vault_as_a_dry_run_has_said(place: Place, compliance: bool) -> None:
+    await crowd(place)
+    await place.clean(later=HOUR)
+    place.vault.store_visual_evidence(VIDEOS[0], [(0, b"x")], observed_at=BEGIN + 2 * DAY)
+    limits: dict[str, Any] = {"JANITOR_RETENTION_DAYS": 60, "COMPLIANCE_MODE": compliance}
+    limits |= {} if compliance else {"VAULT_RETENTION_DAYS": 30}
+    gone = BEGIN + 30 * DAY + 2 * DAY + HOUR  # the third day began a little more than 30 days ago
+    before = place.readings()
+
+    promised = await place.clean(dry_run=True, later=gone - NOON, **limits)
+    done = await place.clean(later=gone - NOON, **limits)
+
+    assert promised == {**done, "dry_run": True}
+    days = [f"metrics {(BEGIN + number * DAY).date()}" for number in range(3)]
+    assert done["days_expired"][:4] == [*days, f"metadata {BEGIN.date()}"]
+    assert done["days_expired"][4:] == [f"visuals {(BEGIN + 2 * DAY).date()}"]
+    assert done["rows_expired"] == 3 * 90 + 10 + 20 + 1
+    assert place.readings() == {
+        key: reading for key, reading in before.items() if key[1] >= BEGIN.replace(hour=0) + 3 * DAY
+    }
+    assert all(shard.day > (BEGIN + 2 * DAY).date() for shard in await VaultIndex(place.database).shards())
+    assert place.vault.fetch_visual_evidence(VIDEOS[0]) == []
+    assert not [check for check in audit(place.vault, await VaultIndex(place.database).shards()) if check.problem]
+
+
+async def test_without_compliance_mode_and_a_limit_the_vault_keeps_everything(place: Place) -> None:
+    await crowd(place)
+
+    done = await place.clean(dry_run=True, later=400 * DAY, COMPLIANCE_MODE=False)
+
+    assert done["days_expired"] == []
+    assert done["rows_expired"] == 0
+
+
+async def test_samples_leave_sql_in_time_to_leave_the_vault(place: Place) -> None:
+    done = await place.clean(later=17 * DAY, JANITOR_RETENTION_DAYS=60)
+
+    assert done["days_archived"] == [BEGIN.date().isoformat()]
+    assert done["days_expired"] == []
+
+
+async def test_a_damaged_shard_is_never_the_reason_for_a_deletion(place: Place) -> None:
+    await crowd(place)
+    await place.clean()
+    (merged,) = place.vault.shards("metrics", BEGIN, BEGIN + timedelta(hours=12))
+    file = place.vault.root / merged.path
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    before, files = place.tables(), snapshots.files(place.vault.root)
+
+    done = await place.clean(later=2 * HOUR)
+
+    assert done["shards_pruned"] == 0
+    assert place.tables() == before
+    assert snapshots.files(place.vault.root) == files, "what it replaced is the only whole copy"

@@ -119,7 +119,7 @@ def find_useless(
     kept: list[Check] = []
     replacements: list[ShardInfo] = []
     for kind in _kinds(None):
-        listed, damaged = _listed(vault, kind)
+        listed, damaged = _listed(vault, kind, anew=False)
         superseded = _superseded(listed.values())
         data = set(vault.list_strict(f"{kind}/"))
         useless = superseded & {*listed, *data}
@@ -167,15 +167,15 @@ def _look(vault: VaultStrategy, shard: ShardInfo) -> Check:
     return Check(shard.path, shard=shard)
 
 
-def _listed(vault: VaultStrategy, kind: str) -> tuple[dict[str, Manifest], list[Check]]:
-    """Read the manifests of a kind as they are now, by the path of the shard, and name the damaged ones."""
+def _listed(vault: VaultStrategy, kind: str, *, anew: bool = True) -> tuple[dict[str, Manifest], list[Check]]:
+    """Read the manifests of a kind, by the path of the shard, and name the damaged ones."""
     listed: dict[str, Manifest] = {}
     damaged: list[Check] = []
     for path in vault.list_strict(manifests.folder(kind)):
         if manifests.day_of(path) is None:
             continue
         try:
-            manifest = vault.manifest(path)
+            manifest = vault.manifest(path, anew=anew)
             listed[manifest.info.path] = manifest
         except VaultNotFound:
             continue  # removed since it was listed

@@ -341,7 +341,7 @@ class VaultStrategy(ABC):
         if fresh := [path for path in paths if path not in self._known]:
             # One that is gone since it was listed was replaced by another, which must not be missed.
             with ThreadPoolExecutor(_READERS, "vault-index") as threads:
-                self._known.update(zip(fresh, threads.map(self.manifest, fresh), strict=True))
+                list(threads.map(self.manifest, fresh))
         listed = [self._known[path] for path in paths]
         superseded = frozenset(path for manifest in listed for path in manifest.replaces)
         live = [
@@ -358,15 +358,17 @@ class VaultStrategy(ABC):
         self.write({**objects, manifest.info.manifest_path: manifest.to_bytes()}, message)
         self._known[manifest.info.manifest_path] = manifest
 
-    def manifest(self, path: str) -> Manifest:
-        """Read the manifest at ``path``, as it is now.
+    def manifest(self, path: str, *, anew: bool = True) -> Manifest:
+        """Read the manifest at ``path``, as it is now or, unless ``anew``, as it was when it was read before.
 
         Raises:
             VaultNotFound: it is not there.
             VaultCorrupt: it is damaged.
             VaultError: as ``read``.
         """
-        return Manifest.from_bytes(self.read(path), path)
+        if anew or path not in self._known:
+            self._known[path] = Manifest.from_bytes(self.read(path), path)
+        return self._known[path]
 
     def verify(self, shard: ShardInfo) -> None:
         """Read a shard back and prove that it is what was written: every byte of it, and the rows.

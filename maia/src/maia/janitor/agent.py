@@ -89,7 +89,7 @@ class Plan:
             "days_compacted": [str(merge) for merge in self.merges],
             "days_expired": [str(past) for past in self.expired],
             "rows_expired": sum(past.rows for past in self.expired),
-            "shards_pruned": len(self.useless.due),
+            "shards_pruned": len(set(self.useless.due).difference(*(past.paths for past in self.expired))),
         }
 
 
@@ -176,9 +176,10 @@ class _Janitor:
             if await self._upkeep.compact(merge, now=self._now):
                 self._summary["days_compacted"].append(str(merge))
         await self._upkeep.follow(now=self._now)
-        await self._upkeep.prune(plan.useless, now=self._now)
-        self._summary["shards_pruned"] = len(plan.useless.due)
-        for check in plan.useless.kept:
+        useless = await self._upkeep.useless(now=self._now)  # what was replaced just now is noted at once
+        await self._upkeep.prune(useless, now=self._now)
+        self._summary["shards_pruned"] = len(useless.due)
+        for check in useless.kept:
             log.error("%s is %s: nothing of that day is pruned", check.path, check.problem)
 
     async def _exclusively(self, name: str, work: Callable[[UUID], Awaitable[bool]]) -> bool:
