@@ -129,6 +129,10 @@ class GCSVault(BucketVault):
             yield
         except (errors.GoogleAPICallError, InvalidResponse) as exc:
             raise self._answer(exc, path) from exc
+        except errors.RetryError as exc:
+            if isinstance(exc.cause, (errors.GoogleAPICallError, InvalidResponse)):
+                raise self._answer(exc.cause, path) from exc
+            raise self._failure(VaultUnavailable, f"no answer ({type(exc.cause).__name__})", path) from exc
         except auth_errors.TransportError as exc:
             raise self._failure(VaultUnavailable, f"no answer ({type(exc).__name__})", path) from exc
         except auth_errors.GoogleAuthError as exc:
@@ -136,9 +140,8 @@ class GCSVault(BucketVault):
             raise self._failure(kind, f"the credentials do not work ({type(exc).__name__})", path) from exc
         except DataCorruption as exc:
             raise self._failure(VaultUnavailable, "it was damaged on the way", path) from exc
-        except (errors.RetryError, OSError) as exc:  # those of requests are OSErrors
-            cause = exc.__cause__ or exc
-            raise self._failure(VaultUnavailable, f"no answer ({type(cause).__name__})", path) from exc
+        except OSError as exc:  # those of requests are such
+            raise self._failure(VaultUnavailable, f"no answer ({type(exc).__name__})", path) from exc
 
     def _answer(self, exc: Any, path: str) -> VaultError:
         status, reason = _status_and_reason(exc)

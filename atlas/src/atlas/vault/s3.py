@@ -6,7 +6,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -118,7 +118,7 @@ class S3Vault(BucketVault):
         with self._translated(path):
             answer = self._client.get_object(Bucket=self.bucket, Key=path)
         try:
-            with self._translated(path), answer["Body"] as body:
+            with self._translated(path), closing(answer["Body"]) as body:  # as its own context it is another object
                 return bytes(body.read())
         except VaultUnavailable as exc:
             raise _Interrupted("the transfer broke off", provider=self.provider, path=path) from exc
