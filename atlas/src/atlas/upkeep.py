@@ -20,7 +20,6 @@ from atlas.events import Event
 from atlas.vault import ShardInfo, VaultStrategy, audit, compaction
 from atlas.vault.audit import GRACE, Check, Expired, Useless
 from atlas.vault.compaction import Merge
-from atlas.vault.kinds import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +147,8 @@ class Upkeep:
         What SQL knows and the vault has lost stays in the index, so that reading it fails loudly, unless
         ``drop_missing``.
         """
+        from atlas.vault.kinds import KINDS  # brings Arrow along
+
         known = {shard.path for shard in await self._index.shards()}
         found = await self.check(each)
         proven = [check.shard for check in found if check.shard and not check.problem and not check.superseded]

@@ -16,7 +16,7 @@ import pytest
 
 from atlas import clock
 from atlas.errors import VaultCorrupt, VaultDenied, VaultNotFound
-from atlas.vault import ShardInfo, VaultStrategy
+from atlas.vault import ShardInfo, VaultStrategy, audit, compaction
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -550,6 +550,29 @@ class VaultContract:
 
         with pytest.raises(VaultNotFound):
             vault.read_metrics(["a"])
+
+    # -- Upkeep -------------------------------------------------------------------------------------------------------
+
+    def test_merged_shards_read_as_before_and_what_they_replaced_can_be_removed(self, vault: VaultStrategy) -> None:
+        for number in range(3):
+            vault.append_metrics([sample("a", NOON + number * HOUR, number), sample(f"b{number}", NOON, 7)])
+            vault.store_visual_evidence("a", [(number, bytes(3000))], observed_at=NOON)
+        whole = vault.read_metrics()
+
+        merges = compaction.plan(vault, before=(NOON + DAY).date())
+        merged = [compaction.carry_out(vault, merge) for merge in merges]
+
+        assert [shard.rows for shard in merged] == [6, 3]
+        assert vault.shards("metrics") == merged[:1]
+        assert sum(check.superseded for check in audit.audit(vault)) == 6
+        for now in (NOON, NOON + audit.GRACE):
+            found = audit.find_useless(vault, now=now)
+            audit.remove(vault, found.due, "prune")
+            audit.note_useless(vault, found, now=now)
+        assert sorted(vault.list_strict()) == sorted(path for m in merged for path in (m.path, m.manifest_path))
+        assert vault.read_metrics() == whole
+        assert [number for number, _ in vault.fetch_visual_evidence("a")] == [0, 1, 2]
+        assert not any(check.problem for check in audit.audit(vault))
 
     # -- Several at once ----------------------------------------------------------------------------------------------
 
