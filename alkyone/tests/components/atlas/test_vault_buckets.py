@@ -224,6 +224,24 @@ def test_a_write_that_fails_half_way_shows_the_beginning_and_no_manifest(store: 
     assert vault.shards("metrics") == [shard]
 
 
+def test_a_write_that_ends_after_any_request_loses_and_doubles_nothing(store: Store) -> None:
+    rows = [{**ROW, "timestamp": NOON + number * timedelta(days=1), "views": number} for number in range(3)]
+    for requests in range(6):  # three shards and three manifests
+        vault = store.vault()
+        ended = store.mishaps.add("status", store.writing, skip=requests, times=100, status=403)
+
+        with pytest.raises(VaultDenied):
+            vault.append_metrics(rows)
+
+        assert ended.hits
+        views = vault.read_metrics()["views"].to_pylist()
+        assert views == list(range(max(0, requests - 3)))  # what is listed can be read, in the order given
+        store.mishaps.clear()
+        vault.append_metrics(rows)
+        assert vault.read_metrics()["views"].to_pylist() == [0, 1, 2]
+        assert len(vault.list_strict()) == 6
+
+
 def test_of_writers_to_one_path_each_is_the_last_for_a_moment(store: Store) -> None:
     vault = store.vault()
     contents = [str(number).encode() * (number + 1) for number in range(8)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +104,21 @@ def test_credentials_that_are_none_are_told(
 
     with pytest.raises(ConfigurationError, match=f"GOOGLE_APPLICATION_CREDENTIALS: .*{says}"):
         GCSVault(vault.bucket, endpoint=server.endpoint, credentials=file).provision()
+
+
+def test_prod_runs_with_it(server: GCSStandin, database_url: str, tmp_path: Path) -> None:
+    bucket = f"vault-{uuid4().hex}"
+    server.make(bucket)
+    settings = {"ENV": "prod", "DATABASE_URL": database_url, "VAULT_PROVIDER": "gcs", "GCS_BUCKET_NAME": bucket}
+
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "atlas", "health", "--json"],
+        env={"PATH": os.environ["PATH"], "STORAGE_EMULATOR_HOST": server.endpoint, **settings},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert json.loads(ended.stdout)["vault"]["healthy"], ended.stderr
+    assert server.names(bucket) == ["pleiades.json"]
 
 
 def test_without_its_extra_it_names_it() -> None:

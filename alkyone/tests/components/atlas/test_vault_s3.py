@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -123,6 +124,20 @@ def test_without_credentials_it_is_said_what_is_missing(
 
     with pytest.raises(ConfigurationError, match=r"no usable credentials.*S3_BUCKET"):
         S3Vault("bucket", endpoint_url=server).provision()
+
+
+def test_prod_runs_with_it(server: str, bucket: str, console: Any, database_url: str, tmp_path: Path) -> None:
+    settings = {"ENV": "prod", "DATABASE_URL": database_url, "VAULT_PROVIDER": "s3", "S3_BUCKET": bucket}
+    credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "S3_ENDPOINT_URL": server}
+
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "atlas", "health", "--json"],
+        env={"PATH": os.environ["PATH"], **settings, **credentials},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert json.loads(ended.stdout)["vault"]["healthy"], ended.stderr
+    assert [entry["Key"] for entry in console.list_objects_v2(Bucket=bucket)["Contents"]] == ["pleiades.json"]
 
 
 def test_without_its_extra_it_names_it() -> None:
