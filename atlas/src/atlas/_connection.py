@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -69,6 +70,19 @@ async def probe(conninfo: str) -> str | None:
         return words[0].strip().removeprefix("connection failed: ")
     await conn.close()
     return None
+
+
+def address(conninfo: str, *, statement_timeout: timedelta) -> str:
+    """Spell out an address with what else a connection of ours is told, for a driver that is not psycopg."""
+    told = _arguments(conninfo)
+    milliseconds = statement_timeout // timedelta(milliseconds=1)
+    options = f"{told['options']} -c statement_timeout={milliseconds}"  # the last one holds
+    return make_conninfo(
+        conninfo,
+        options=options,
+        connect_timeout=told["connect_timeout"],
+        application_name=told["application_name"],
+    )
 
 
 def is_connection_failure(error: psycopg.Error, conn: Connection | None) -> bool:

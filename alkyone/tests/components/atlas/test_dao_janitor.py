@@ -15,7 +15,7 @@ from alkyone.databases import NOON
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import ClosedDay, Discovery, Failure, Sample
 from atlas.db import DatabaseManager
-from atlas.errors import LeaseLost
+from atlas.errors import DatabaseUnavailable, LeaseLost
 from atlas.events import Event, events
 from atlas.vault.shards import ShardInfo
 
@@ -139,8 +139,9 @@ async def test_closed_days_are_those_with_samples_or_an_empty_partition(dao: Mai
 
 
 async def read(dao: MaiaDAO, day: date) -> list[Sample]:
-    batches = [batch async for batch in dao.read_day(day)]
-    return sorted(Sample(**row) for batch in batches for row in batch.to_pylist())
+    async with dao.read_day(day) as reader:
+        table = await asyncio.to_thread(reader.read_all)
+    return sorted(Sample(**row) for row in table.to_pylist())
 
 
 async def test_a_day_is_read_back_exactly_wherever_its_rows_lie(dao: MaiaDAO) -> None:
@@ -162,15 +163,59 @@ async def test_a_day_is_read_in_batches_with_one_schema_and_may_be_left_early(
 ) -> None:
     monkeypatch.setattr("atlas.adapters._samples.BATCH_BYTES", 4096)
     await dao.log_video_stats_batch(samples(2000))
-    batches = [batch async for batch in dao.read_day(YESTERDAY)]
+    async with dao.read_day(YESTERDAY) as reader:
+        batches = await asyncio.to_thread(list, reader)
     assert len(batches) > 10
     assert sum(batch.num_rows for batch in batches) == 2000
-    assert {batch.schema for batch in batches} == {batches[0].schema}
-    assert batches[0].schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
-    reading = dao.read_day(YESTERDAY)
-    assert (await anext(reading)).num_rows
-    await reading.aclose()
+    assert {batch.schema for batch in batches} == {reader.schema}
+    assert reader.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
+    async with dao.read_day(YESTERDAY) as reader:
+        assert (await asyncio.to_thread(reader.read_next_batch)).num_rows
     assert await dao.database_size() > 0
+
+
+async def test_a_database_that_goes_away_while_a_day_is_read_is_told(
+    dao: MaiaDAO, database: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.adapters._samples.BATCH_BYTES", 4096)
+    await dao.log_video_stats_batch(samples(50_000))
+    async with dao.read_day(YESTERDAY) as reader:
+        await asyncio.to_thread(reader.read_next_batch)
+        await table(
+            database,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'COPY%%'",
+        )
+        with pytest.raises(DatabaseUnavailable):
+            await asyncio.to_thread(reader.read_all)
+
+
+async def test_a_database_that_does_not_answer_is_told_when_a_day_is_read() -> None:
+    dao = MaiaDAO(DatabaseManager("host=/nowhere dbname=none password=secret"))
+    async with dao.read_day(YESTERDAY) as reader:
+        with pytest.raises(DatabaseUnavailable, match=r"^the database does not answer \(OperationalError\)$"):
+            await asyncio.to_thread(reader.read_all)
+
+
+async def test_a_day_cannot_be_read_within_a_transaction(dao: MaiaDAO) -> None:
+    async with dao.transaction() as joined, joined.read_day(YESTERDAY) as reader:
+        with pytest.raises(RuntimeError, match="not within a transaction"):
+            await asyncio.to_thread(reader.read_all)
+
+
+async def test_whoever_gives_up_a_day_while_a_thread_still_waits_for_it_is_not_held_up(
+    dao: MaiaDAO, database: DatabaseManager
+) -> None:
+    await dao.log_video_stats_batch(samples(10))
+    async with dao.transaction() as holding:
+        async with holding._db.get_connection() as conn:
+            await conn.execute("LOCK TABLE video_stats_log IN ACCESS EXCLUSIVE MODE")
+        async with dao.read_day(YESTERDAY) as reader:
+            waiting = asyncio.create_task(asyncio.to_thread(reader.read_all))
+            await waits_for_a_lock(database)
+        with pytest.raises(DatabaseUnavailable):
+            await waiting
+    assert len(await read(dao, YESTERDAY)) == 10
 
 
 # -- Archive ---------------------------------------------------------------------------------------------------------

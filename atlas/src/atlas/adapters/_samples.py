@@ -1,23 +1,23 @@
-"""Reading many samples at once: COPY hands them over as CSV, and Arrow turns that into columns."""
+"""Reading many samples at once: PostgreSQL copies them out in binary, and its ADBC driver makes them Arrow's."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString
+from threading import Lock
 
+# Not its dbapi: it imports pandas and Polars where they are installed, a second and 100 MB for nothing.
+import adbc_driver_postgresql as driver
 import pyarrow as pa
-from psycopg.sql import SQL, Literal
-from pyarrow import csv
+from adbc_driver_manager import AdbcConnection, AdbcStatement, Error, OperationalError
 
-from atlas.adapters._partitions import Partition
+from atlas._connection import address
+from atlas.errors import DatabaseUnavailable
 
-if TYPE_CHECKING:
-    from atlas.db import Connection
-
-BATCH_BYTES = 4 << 20
-"""CSV for one record batch, about 60,000 samples."""
+BATCH_BYTES = 8 << 20
+"""For one record batch, about 180,000 samples; two are on their way at any time."""
 
 READ_TIMEOUT = timedelta(minutes=30)
 """A day's samples, with the reader's own pace in it."""
@@ -31,33 +31,64 @@ SCHEMA = pa.schema(
         pa.field("comment_count", pa.int64()),
     ]
 )
-_READ = csv.ReadOptions(column_names=SCHEMA.names, use_threads=False, block_size=2 * BATCH_BYTES)
-_CONVERT = csv.ConvertOptions(
-    column_types=SCHEMA, null_values=[""], strings_can_be_null=False, timestamp_parsers=[csv.ISO8601]
-)
 
 
-async def read(conn: Connection, query: LiteralString, day: Partition) -> AsyncGenerator[pa.RecordBatch, None]:
-    """Copy the rows of ``query`` between the bounds of ``day``, in batches of about ``BATCH_BYTES``."""
-    await conn.execute(
-        SQL("SET LOCAL statement_timeout = {}").format(Literal(READ_TIMEOUT // timedelta(milliseconds=1)))
-    )
-    bounds = {"start": day.start, "stop": day.stop}
-    async with (
-        conn.cursor() as cursor,
-        cursor.copy(SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(SQL(query)), bounds) as copy,
-    ):
-        buffer = bytearray()
-        # PostgreSQL sends whole rows, so a batch never ends within one.
-        while data := await copy.read():
-            buffer += data
-            if len(buffer) >= BATCH_BYTES:
-                yield await asyncio.to_thread(_parse, bytes(buffer))
-                buffer.clear()
-        if buffer:
-            yield await asyncio.to_thread(_parse, bytes(buffer))
+class Reading:
+    """The rows of a query on their way, over a connection of their own, opened when the first batch is asked for.
 
+    All that touches the connection happens in one thread, a batch ahead of whoever reads.
+    """
 
-def _parse(text: bytes) -> pa.RecordBatch:
-    table = csv.read_csv(pa.py_buffer(text), read_options=_READ, convert_options=_CONVERT)
-    return table.cast(SCHEMA).combine_chunks().to_batches()[0]
+    def __init__(self, where: Callable[[], str], query: str) -> None:
+        self._thread = ThreadPoolExecutor(1, "samples")
+        self._batches = self._copy(where, query)
+        self._statement: AdbcStatement | None = None
+        self._lock = Lock()  # of the statement
+
+    @property
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows; to be read once.
+
+        Reading raises ``DatabaseUnavailable`` when the database does not answer, or no longer.
+        """
+        return pa.RecordBatchReader.from_batches(SCHEMA, self._ahead())
+
+    def close(self) -> None:
+        """End it, read to the end or not; whoever still waits for a batch is told that there is none."""
+        with self._lock, suppress(Error):
+            if self._statement is not None:
+                self._statement.cancel()
+        with self._thread:
+            self._thread.submit(self._batches.close).result()
+
+    def _ahead(self) -> Iterator[pa.RecordBatch]:
+        coming = self._thread.submit(next, self._batches, None)
+        while (batch := coming.result()) is not None:
+            coming = self._thread.submit(next, self._batches, None)
+            yield batch
+
+    def _copy(self, where: Callable[[], str], query: str) -> Generator[pa.RecordBatch, None, None]:
+        try:
+            with (
+                driver.connect(address(where(), statement_timeout=READ_TIMEOUT)) as database,
+                AdbcConnection(database) as connection,
+                self._open(AdbcStatement(connection)) as statement,
+            ):
+                statement.set_options(**{driver.StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)})
+                statement.set_sql_query(query)
+                stream, _ = statement.execute_query()
+                for batch in pa.RecordBatchReader.from_stream(stream):
+                    yield batch.cast(SCHEMA)
+        except (OperationalError, OSError) as exc:  # the driver's, and Arrow's about its stream
+            raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
+
+    @contextmanager
+    def _open(self, statement: AdbcStatement) -> Iterator[AdbcStatement]:
+        """Let ``close`` cancel the statement for as long as it is open."""
+        self._statement = statement
+        try:
+            yield statement
+        finally:
+            with self._lock:
+                self._statement = None
+                statement.close()

@@ -19,6 +19,11 @@ REASON_LENGTH = 500
 class Database(Protocol):
     """Lends connections; a block is one transaction."""
 
+    @property
+    def conninfo(self) -> str:
+        """Where the database is, in libpq's words."""
+        ...
+
     def get_connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection for the length of a block."""
         ...
@@ -30,6 +35,11 @@ class Joined:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self.lost: LeaseLost | None = None
+
+    @property
+    def conninfo(self) -> str:
+        """There is none: another connection would not see this transaction."""
+        raise RuntimeError("not within a transaction")
 
     @asynccontextmanager
     async def get_connection(self) -> AsyncIterator[Connection]:

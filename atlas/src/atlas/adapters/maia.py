@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
 import orjson
 from psycopg.errors import LockNotAvailable
+from psycopg.sql import Literal
 
 from atlas import clock, sql
 from atlas.adapters import _partitions
@@ -345,19 +347,26 @@ class MaiaDAO(GhostTrackingMixin):
         closed = sorted(day for day in partitions.keys() | counts.keys() if day < before)
         return [ClosedDay(day, counts.get(day, 0), *partitions.get(day, (None, 0))) for day in closed]
 
-    async def read_day(self, day: date) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Read the samples of a day, unsorted, in record batches of bounded size.
+    @asynccontextmanager
+    async def read_day(self, day: date) -> AsyncIterator[pa.RecordBatchReader]:
+        """Lend the samples of a day, unsorted, in record batches of bounded size; they are read in one statement.
 
-        Columns: video_id, timestamp (us, UTC), views, likes, comment_count. One transaction reads all of it.
+        Columns: video_id, timestamp (us, UTC), views, likes, comment_count. To read waits for the database: do it in
+        a thread. They come over a connection of their own, which knows nothing of an open ``transaction``.
+
+        Raises:
+            DatabaseUnavailable: while reading: the database does not answer, or no longer.
         """
-        from atlas.adapters import _samples  # pyarrow: only archiving needs it
+        from atlas.adapters import _samples  # pyarrow and a driver: only archiving needs them
 
-        async with (
-            self._db.get_connection() as conn,
-            aclosing(_samples.read(conn, SQL["read_day"], _partitions.VIDEO_STATS.partition(day))) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+        partition = _partitions.VIDEO_STATS.partition(day)
+        bounds = {"start": Literal(partition.start), "stop": Literal(partition.stop)}
+        query = SQL["read_day"] % {name: bound.as_string(None) for name, bound in bounds.items()}
+        reading = _samples.Reading(lambda: self._db.conninfo, query)
+        try:
+            yield reading.reader
+        finally:
+            await asyncio.to_thread(reading.close)
 
     async def archive_cold_stats(
         self,

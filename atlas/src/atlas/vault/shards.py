@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import reduce
 from operator import index
@@ -26,6 +27,7 @@ from atlas.vault.kinds import VISUALS as VISUALS
 from atlas.vault.kinds import Kind as Kind
 from atlas.vault.manifests import Manifest, shard_path
 from atlas.vault.manifests import ShardInfo as ShardInfo
+from atlas.vault.ordered import Ordered, gather, give_back, in_order
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 pq: Any = pyarrow.parquet
@@ -36,7 +38,7 @@ ROW_GROUP = 64 * 1024
 ZSTD_LEVEL = 3
 BLOOM_FALSE_POSITIVES = 0.01
 
-Rows: TypeAlias = pa.Table | pa.RecordBatch | Iterable[Mapping[str, Any]]
+Rows: TypeAlias = pa.Table | pa.RecordBatch | pa.RecordBatchReader | Iterable[Mapping[str, Any]]
 
 _DAY_US = 86_400_000_000
 _MAX_RANK = 2**63 // _DAY_US
@@ -51,21 +53,30 @@ class Shard(NamedTuple):
 
 
 def pack(kind: Kind, rows: Rows) -> Iterator[Shard]:
-    """Make one shard of each UTC day that ``rows`` touch, oldest first.
+    """Make one shard of each UTC day that ``rows`` touch, oldest first; a reader's are held in memory but once.
 
     Raises:
         ValueError: a row does not fit the kind's schema, or lacks part of its key.
     """
+    if isinstance(rows, pa.RecordBatchReader):
+        columns = gather(kind, (conform(kind, batch) for batch in rows))
+        ordered = in_order(kind, columns)
+        if ordered is not None and ordered.distinct:
+            yield pack_day(kind, ordered.day, ordered)
+            del columns, ordered
+            give_back()
+            return
+        rows = pa.table(columns) if ordered is None else pa.concat_tables(ordered.tables(ROW_GROUP))
     table = conform(kind, rows)
     for day, part in _by_day(kind, table):
         yield pack_day(kind, day, canonical(kind, part))
 
 
-def pack_day(kind: Kind, day: date, table: pa.Table) -> Shard:
+def pack_day(kind: Kind, day: date, table: pa.Table | Ordered) -> Shard:
     """Make a shard of canonical rows, all of ``day``."""
     found = digest(kind, table)
     data = encode(kind, table, found)
-    extent = pc.min_max(table[kind.time]).as_py()
+    extent = pc.min_max(pa.chunked_array(list(table[kind.time].chunks))).as_py()
     info = ShardInfo(
         path=shard_path(kind.name, day, found),
         kind=kind.name,
@@ -240,7 +251,7 @@ def _repeats(kind: Kind, table: pa.Table) -> pa.Array:
     return pa.concat_arrays([*reduce(pc.and_, equal).chunks, pa.array([], pa.bool_())])
 
 
-def digest(kind: Kind, table: pa.Table) -> str:
+def digest(kind: Kind, table: pa.Table | Ordered | Stored) -> str:
     """Name canonical rows by their content: SHA-256 in hexadecimal.
 
     It covers the kind, each column's name and type, which values are absent, and the values; neither chunks nor
@@ -319,20 +330,19 @@ def _by_day(kind: Kind, table: pa.Table) -> Iterator[tuple[date, pa.Table]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def encode(kind: Kind, table: pa.Table, name: str) -> bytes:
+def encode(kind: Kind, table: pa.Table | Ordered, name: str) -> bytes:
     """Write canonical rows as Parquet; ``name`` is their digest, which the file carries along."""
     marks = {"pleiades.kind": kind.name, "pleiades.schema_version": str(kind.version), "pleiades.digest": name}
-    table = table.replace_schema_metadata(marks)
     rows = kind.row_group or ROW_GROUP
     groups = max(1, -(-table.num_rows // rows))
-    subjects = pc.count_distinct(table[kind.subject]).as_py()
+    many = isinstance(table, Ordered)
+    subjects = table.subjects if many else pc.count_distinct(table[kind.subject]).as_py()
     unlike = (*kind.delta, *kind.large)
-    plain = [column for column in table.column_names if column not in unlike]
+    plain = [column for column in kind.schema.names if column not in unlike]
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
-        row_group_size=rows,
+        kind.schema.with_metadata(marks),
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=plain if unlike else True,
@@ -342,8 +352,12 @@ def encode(kind: Kind, table: pa.Table, name: str) -> bytes:
         write_page_index=True,
         write_page_checksum=True,
         use_content_defined_chunking=bool(kind.large),  # a store that keeps equal chunks once keeps them once
-    )
-    return bytes(sink.getvalue())
+    ) as writer:
+        for part in table.tables(rows) if many else [table]:
+            writer.write_table(part, rows)
+    data = bytes(sink.getvalue())
+    give_back()
+    return data
 
 
 def decode(kind: Kind, source: Any, path: str) -> pa.Table:
@@ -372,7 +386,7 @@ def select(
         VaultCorrupt: it is not what was written.
         VaultUnavailable: it could not be read.
     """
-    try:
+    with _readable(path):
         # As a dictionary the ids need not be spelt out for the rows that nobody asked for.
         ids = None if video_ids is None else [kind.subject]
         with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=ids) as file:
@@ -384,6 +398,38 @@ def select(
             names = [name for name in kind.schema.names if name in file.schema_arrow.names]
             table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
         return conform(kind, filtered(kind, table.replace_schema_metadata(None), video_ids, start, end))
+
+
+class Stored:
+    """A shard as it is stored; its columns are read as they are asked for, one at a time, and not kept.
+
+    Raises:
+        VaultCorrupt: it is not what was written.
+        VaultUnavailable: it could not be read.
+    """
+
+    def __init__(self, kind: Kind, source: Any, path: str) -> None:
+        self._kind = kind
+        self._path = path
+        with _readable(path):
+            self._file = pq.ParquetFile(source, page_checksum_verification=True)
+            self.num_rows: int = self._file.metadata.num_rows
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        """A whole column."""
+        field = self._kind.schema.field(name)
+        with _readable(self._path):
+            if name not in self._file.schema_arrow.names:
+                return pa.chunked_array([pa.nulls(self.num_rows, field.type)])
+            give_back()
+            column = self._file.read([name], use_threads=False)[name]
+            return column.cast(field.type)
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
         if getattr(exc, "errno", None):  # the disk's error, not Arrow's about the content
             raise VaultUnavailable(str(exc), path=path) from exc

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
-from atlas import Settings, clock, settings
+from atlas import Settings, archive, clock, settings
 from atlas.adapters.records import ClosedDay, ExpiredVideo
 from atlas.errors import VaultCorrupt
 from atlas.upkeep import RETIRING, Upkeep, archiving
@@ -195,8 +195,8 @@ class _Janitor:
 
     async def _archive(self, day: date, token: UUID) -> bool:
         """Write a day to the vault, read it back, and only then drop it from SQL."""
-        batches = [batch async for batch in self._dao.read_day(day)]
-        shards, rows = await asyncio.to_thread(self._store_samples, batches)
+        async with self._dao.read_day(day) as samples:
+            shards, rows = await asyncio.to_thread(self._store_samples, samples)
         if not await self._dao.archive_cold_stats(day, shards, rows, token=token, now=self._now):
             log.info("more samples of %s came in while it was archived; the next run takes them", day)
             return False
@@ -205,13 +205,9 @@ class _Janitor:
         self._summary["samples_verified"] += sum(shard.rows for shard in shards)
         return True
 
-    def _store_samples(self, batches: Sequence[pa.RecordBatch]) -> tuple[list[ShardInfo], int]:
-        import pyarrow as pa
-
-        if not batches:
-            return [], 0
-        table = pa.Table.from_batches(batches)
-        return self._proven(self._vault.append_metrics(table), table.num_rows), table.num_rows
+    def _store_samples(self, samples: pa.RecordBatchReader) -> tuple[list[ShardInfo], int]:
+        shards, rows = archive.store(self._vault, samples)
+        return self._proven(shards, rows), rows
 
     def _proven(self, shards: list[ShardInfo], rows: int) -> list[ShardInfo]:
         """Read the shards back; all ``rows`` must be there, byte for byte the same."""
