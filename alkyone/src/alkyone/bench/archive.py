@@ -172,8 +172,9 @@ class _TimedVault(LocalVault):
 
 
 async def _by_janitor(conninfo: str, folder: Path, day: date) -> dict[str, float]:
-    import pyarrow.csv
-    import pyarrow.parquet  # noqa: F401 - what a day costs, not what an import costs
+    import pyarrow.parquet
+
+    import atlas.adapters._samples  # noqa: F401 - what a day costs, not what an import costs
 
     if find_spec("pandas"):
         import_module("pandas")  # pyarrow loads it, unasked, wherever it is installed: a second
