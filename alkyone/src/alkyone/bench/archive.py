@@ -172,7 +172,6 @@ class _TimedVault(LocalVault):
 
 
 async def _by_janitor(conninfo: str, folder: Path, day: date) -> dict[str, float]:
-    import pyarrow.parquet
 
     import atlas.adapters._samples  # noqa: F401 - what a day costs, not what an import costs
 
