@@ -1,23 +1,24 @@
-"""The history of videos as one table, wherever its parts lie: hot in SQL, cold in the vault."""
+"""The history of videos as one table, wherever its parts lie: hot in SQL, cold in the vault; and SQL over the vault."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from atlas import db, sql
+from atlas import db
 from atlas import vault as shared_vault
 from atlas.db import DatabaseManager
 from atlas.epochs import EPOCHS
 from atlas.errors import VaultNotFound
+from atlas.sql import load
 from atlas.vault import ShardInfo, VaultStrategy
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SQL = sql.load("atlas", "history.sql")
+SQL = load("atlas", "history.sql")
 
 _COLUMNS = ("video_id", "timestamp", "views", "likes", "comment_count")
 _READINGS = 3  # of the index, when a shard that it named is gone: a compaction replaced it
@@ -49,6 +50,36 @@ async def timeline(
         hot, proven = await _ask(database, wanted, start, end)
         try:
             return await asyncio.to_thread(_union, vault, hot, proven, wanted, start, end)
+        except VaultNotFound:
+            if attempt == _READINGS:
+                raise
+    raise AssertionError("not reached")
+
+
+def sql(
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    vault: VaultStrategy = shared_vault,
+    memory_mb: int = 512,
+) -> pa.Table:
+    """Ask DuckDB about what is in the vault: ``metrics``, ``metadata``, ``transcripts``, ``visuals``, ``events``.
+
+    Each has the columns of its kind and ``date``, the UTC day; a ``WHERE date …`` spares the other days' files. No row
+    is there twice. Samples that are still in PostgreSQL are not there: ``timeline`` has both. Parameters are written
+    ``?`` or ``$name``. The query reads nothing but the vault, and above ``memory_mb`` it goes to a temporary folder.
+    It blocks: from a coroutine call it through ``asyncio.to_thread``.
+
+    Raises:
+        ConfigurationError: the extra ``analytics`` is not installed.
+        ValueError: the query is wrong.
+        VaultError: the vault could not be read.
+    """
+    from atlas import _duckdb
+
+    for attempt in range(1, _READINGS + 1):
+        try:
+            return _duckdb.ask(vault, query, parameters, memory_mb=memory_mb)
         except VaultNotFound:
             if attempt == _READINGS:
                 raise
