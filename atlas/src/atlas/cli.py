@@ -65,15 +65,16 @@ def main() -> None:
 @app.command()
 def setup(as_json: Json = False) -> None:
     """Provision or upgrade the database, and make sure that the vault can be written."""
-    from atlas import settings, vault
+    from atlas import db, settings, vault
     from atlas.setup import provision
+    from atlas.upkeep import recognised
 
     async def work() -> dict[str, Any]:
-        report = await _with_database(provision, provisioned=False)
-        await asyncio.to_thread(vault.provision)
+        report = await provision()
+        await recognised(vault, db)
         return {**report._asdict(), "vault": settings.VAULT_PROVIDER}
 
-    done = asyncio.run(work())
+    done = asyncio.run(_with_database(work, provisioned=False))
     if as_json:
         _print_json(done)
         return

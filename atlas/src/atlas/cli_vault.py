@@ -77,7 +77,7 @@ def verify(
                 each(check)
                 found.append(check)
     else:
-        found = _with_upkeep(with_sql)
+        found = _with_upkeep(with_sql, whatever_vault=True)
     problems = [check for check in found if check.problem]
     whole = [check.shard for check in found if check.shard and not check.problem]
     if as_json:
@@ -178,16 +178,39 @@ def prune(
         raise typer.Exit(1)
 
 
-def _with_upkeep(work: Callable[[Upkeep], Awaitable[Any]]) -> Any:
-    """Do ``work`` with database and vault open."""
+@app.command()
+def adopt(as_json: Json = False) -> None:
+    """Take the vault of the settings for this database's own, when all its objects were moved there."""
+    from atlas import db, vault
+    from atlas.adapters.vault_index import VaultIndex
+    from atlas.setup import ready
+
+    async def work() -> str:
+        async with db:
+            await ready(db)
+            identity = await asyncio.to_thread(vault.provision)
+            await VaultIndex(db).adopt(identity, vault.provider)
+        return identity
+
+    identity = asyncio.run(work())
+    if as_json:
+        _print_json({"id": identity, "provider": vault.provider})
+    else:
+        typer.echo(f"The {vault.provider} vault {identity[:8]} is this database's now; `atlas vault verify` proves it.")
+
+
+def _with_upkeep(work: Callable[[Upkeep], Awaitable[Any]], *, whatever_vault: bool = False) -> Any:
+    """Do ``work`` with database and vault open; only what changes nothing may look at whatever vault there is."""
     from atlas import db, vault
     from atlas.adapters.maia import MaiaDAO
     from atlas.setup import ready
-    from atlas.upkeep import Upkeep
+    from atlas.upkeep import Upkeep, recognised
 
     async def run() -> Any:
         async with db:
             await ready(db)
+            if not whatever_vault:
+                await recognised(vault, db)
             return await work(Upkeep(vault, MaiaDAO(db)))
 
     return asyncio.run(run())

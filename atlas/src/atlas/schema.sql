@@ -248,6 +248,14 @@ CREATE TABLE vault_manifest (
 -- timeline: the shards of a kind that can hold a day.
 CREATE INDEX vault_manifest_day ON vault_manifest (kind, day);
 
+-- The one vault that vault_manifest speaks of, by the name in its marker.
+CREATE TABLE vault_identity (
+    one      boolean     PRIMARY KEY DEFAULT true CHECK (one),
+    id       text        NOT NULL,
+    provider text        NOT NULL,
+    seen_at  timestamptz NOT NULL
+);
+
 CREATE TABLE work_leases (
     name         text        PRIMARY KEY,
     lease_token  uuid        NOT NULL,

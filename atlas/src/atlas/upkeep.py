@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.vault_index import VaultIndex
+from atlas.db import DatabaseManager
 from atlas.errors import VaultNotFound
 from atlas.events import Event
 from atlas.vault import ShardInfo, VaultStrategy, audit, compaction
@@ -39,6 +40,17 @@ class Reindexed(NamedTuple):
 def archiving(day: date) -> str:
     """Name the work of archiving the samples of ``day``."""
     return f"archive {day}"
+
+
+async def recognised(vault: VaultStrategy, database: DatabaseManager) -> None:
+    """Make the vault ready, and make sure that it is the one this database archives into.
+
+    Raises:
+        ConfigurationError: it cannot be used, or it is another one.
+        VaultUnavailable: later may work.
+    """
+    identity = await asyncio.to_thread(vault.provision)
+    await VaultIndex(database).recognise(identity, vault.provider)
 
 
 class Upkeep:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from atlas.hydra import HydraExecutor
 from atlas.keys import KeyRing
 from atlas.quota import QuotaLedger
 from atlas.setup import ready
+from atlas.upkeep import recognised
 from atlas.vault import VaultStrategy
 from maia.youtube.client import YouTube
 
@@ -59,11 +59,11 @@ async def open_stores() -> AsyncIterator[Stores]:
     """Open the database and the vault, and close them at the end.
 
     Raises:
-        ConfigurationError: the database is not set up, or the vault cannot be used.
+        ConfigurationError: the database is not set up, or the vault cannot be used or is another than before.
         DatabaseUnavailable: the database does not answer.
     """
     async with open_database() as dao:
-        await asyncio.to_thread(vault.provision)
+        await recognised(vault, db)
         yield Stores(dao, vault)
 
 

@@ -161,6 +161,9 @@ def test_the_vault_is_listed_verified_compacted_pruned_and_indexed_anew(
     shutil.rmtree(vault.root)
     lost = atlas("vault", "verify", COLUMNS="200", **place)
     assert (lost.code, "missing" in lost.out, merged.path in lost.out) == (1, True, True)
+    swapped = atlas("vault", "reindex", "--drop-missing", **place)
+    assert (swapped.code, "is not the one" in swapped.err) == (2, True), "an empty folder in its place is another vault"
+    assert atlas("vault", "adopt", **place).code == 0
     assert atlas("vault", "reindex", **place).code == 1
     assert indexed() == [merged.path], "what is lost stays an alarm"
     assert atlas("vault", "reindex", "--drop-missing", **place).code == 1

@@ -10,6 +10,7 @@ from atlas import clock, sql
 from atlas.adapters._session import Database
 from atlas.adapters.maia import MaiaDAO, _index_shards
 from atlas.db import db
+from atlas.errors import ConfigurationError
 from atlas.events import Event, events
 from atlas.vault.manifests import ShardInfo
 
@@ -54,3 +55,23 @@ class VaultIndex:
                 payload = {"gone": struck, "shards": sorted(lasting)}
                 await events.record_many(conn, [event._replace(payload=payload)], now=now)
         return struck
+
+    async def recognise(self, identity: str, provider: str, *, now: datetime | None = None) -> None:
+        """Make sure that a vault is the one that the index speaks of; the first one seen is.
+
+        Raises:
+            ConfigurationError: it is another vault, and the index names shards of the first.
+        """
+        async with self._db.get_connection() as conn:
+            ours = await conn.fetchrow(SQL["recognise"], id=identity, provider=provider, now=now or clock.now())
+        if ours["id"] != identity:
+            raise ConfigurationError(
+                f"the {provider} vault {identity[:8]} is not the one this database archives into, which is the "
+                f"{ours['provider']} vault {ours['id'][:8]} with {ours['shards']:,} shards: set VAULT_PROVIDER and its "
+                "settings back; or, when you moved the vault with all its objects, run `atlas vault adopt`"
+            )
+
+    async def adopt(self, identity: str, provider: str, *, now: datetime | None = None) -> None:
+        """Take a vault for the one that the index speaks of, whatever it was before."""
+        async with self._db.get_connection() as conn:
+            await conn.execute(SQL["adopt"], {"id": identity, "provider": provider, "now": now or clock.now()})

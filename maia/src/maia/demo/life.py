@@ -15,7 +15,7 @@ import orjson
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from atlas import Settings, clock, settings, vault
+from atlas import Settings, clock, db, settings, vault
 from atlas._lazy import swapped
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import ChannelSeen
@@ -23,6 +23,7 @@ from atlas.errors import Bucket
 from atlas.history import timeline
 from atlas.quota import BUCKETS
 from atlas.tiers import Tier
+from atlas.upkeep import recognised
 from maia.demo.audit import compare
 from maia.demo.prefect import Engine, engine
 from maia.demo.standin import Standin, World, standin
@@ -116,7 +117,7 @@ async def live(home: Path, world: str, *, days: int, progress: Progress) -> Demo
         start, hours = _span(served_world, days)
         now = house.enter_context(clock.stopped(start))
         tools = await house.enter_async_context(open_toolbox("demo"))
-        await asyncio.to_thread(vault.provision)
+        await recognised(vault, db)
         await _seed(tools.dao, served_world)
         life = _Life(tools, Stores(tools.dao, vault), youtube, engine_, progress)
         progress.hours_total = hours
