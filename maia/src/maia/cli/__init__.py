@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from maia.cli import agents, demo, seeds, status
+from maia.cli import agents, demo, seeds, status, timeline
 
 app = typer.Typer(
     name="maia",
@@ -13,5 +13,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _module in (demo, agents, seeds, status):
+for _module in (demo, agents, seeds, status, timeline):
     _module.register(app)
