@@ -323,3 +323,13 @@ def curve(start: datetime) -> list[dict[str, Any]]:
         {"video_id": EXAMPLE_VIDEO, "timestamp": at, "views": 1_000 + 40 * n, "likes": 10 + n, "comment_count": None}
         for n, at in enumerate(hours)
     ]
+
+
+def test_the_promises_of_a_vault_are_listed() -> None:
+    from atlas.testing import VaultContract
+
+    tests = [name for name in vars(VaultContract) if name.startswith("test_")]
+    promises = [name.removeprefix("test_").replace("_", " ") for name in tests]
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    listed = text.partition("<!-- vault promises -->")[2].partition("<!-- end -->")[0]
+    assert re.findall(r"^- (.+)$", listed, re.MULTILINE) == promises
