@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 MEMBERS = ("atlas", "maia", "alkyone")
 
+
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_wheel_carries_every_file_of_its_package(member: str, tmp_path: Path) -> None:
     build = "import sys, uv_build; print(uv_build.build_wheel(sys.argv[1]))"
