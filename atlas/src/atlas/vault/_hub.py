@@ -12,7 +12,6 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import ConfigurationError, VaultDenied, VaultError, VaultFull, VaultNotFound, VaultUnavailable
@@ -159,11 +158,11 @@ def _retry_after(headers: Any) -> float | None:
         return float(text)
     if text:
         try:
-            then = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+            # A date counts from the answer's own Date, so that no clock is asked.
+            wait = email.utils.parsedate_to_datetime(text) - email.utils.parsedate_to_datetime(headers["Date"])
+        except (KeyError, ValueError, TypeError):
             return None
-        # The server's time, so the machine's own clock and not the one that tests and the demo move.
-        return max((then - datetime.now(UTC)).total_seconds(), 0.0)
+        return max(wait.total_seconds(), 0.0)
     limit = importlib.import_module("huggingface_hub.utils").parse_ratelimit_headers(headers)
     return float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
 
