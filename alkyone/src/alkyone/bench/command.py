@@ -27,6 +27,7 @@ BENCHES = {
     "client": "alkyone.bench.client",
     "import": "alkyone.bench.imports",
     "archive": "alkyone.bench.archive",
+    "vault": "alkyone.bench.vault",
 }
 WIDTH = 110
 DISTURBED = 0.2
