@@ -1,7 +1,8 @@
 """Agents as processes of their own: several at once, or killed between any two of their steps.
 
-A step is whatever changes the world outside the process: a commit, a call to YouTube, a write to the vault. The process
-stops *at* a step, before or after it, by SIGKILL: no clean-up runs. Nothing in Atlas or Maia knows of this.
+A step is whatever changes the world outside the process: a commit, a call to YouTube, a write to the vault and each
+request of it, where that is in a bucket. The process stops *at* a step, before or after it, by SIGKILL: no clean-up
+runs. Nothing in Atlas or Maia knows of this.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ from atlas._lazy import swapped
 from atlas.config import Settings
 from atlas.db import DatabaseManager
 from atlas.hydra import HydraExecutor
-from atlas.vault import LocalVault
+from atlas.vault import LocalVault, VaultStrategy, get_vault
+from atlas.vault.buckets import BucketVault
 
 Agent = Literal["hunter", "tracker", "janitor"]
 T = TypeVar("T")
@@ -39,33 +42,55 @@ T = TypeVar("T")
 HOUR = timedelta(hours=1)
 START_TIMEOUT_S = 60
 
+BUCKETS = frozenset({"gcs", "s3"})
+"""Providers whose vault is a bucket; their SDKs send every request through urllib3, and nothing else here does."""
+
+READING = frozenset({"GET", "HEAD"})
+
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    ["alkyone.agents", "maia.hunter.agent", "maia.tracker.agent", "maia.janitor.agent", "pyarrow.parquet"]
+    [
+        "alkyone.agents",
+        "maia.hunter.agent",
+        "maia.tracker.agent",
+        "maia.janitor.agent",
+        "pyarrow.parquet",
+        "google.cloud.storage",  # where it is not installed, that is passed over
+    ]
 )
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where agents work: a database, a vault, a YouTube, and settings that differ from the defaults."""
+    """Where agents work: a database, a vault, a YouTube, and settings that differ from the defaults.
+
+    ``vault`` is a folder. A vault elsewhere is what the ``changes`` name, with what its SDK reads from the
+    ``environment``; its cache lies beside the folder.
+    """
 
     conninfo: str
     vault: Path
     endpoint: str
     key: str
     changes: tuple[tuple[str, Any], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
     def settings(self) -> Settings:
-        """The settings of an agent at this site; the environment has no say."""
+        """The settings of an agent at this site; the process's environment has no say."""
         return Settings.model_construct(
             **{name: field.get_default() for name, field in Settings.model_fields.items()}
             | {
                 "LOCAL_VAULT_PATH": self.vault,
+                "VAULT_CACHE_DIR": self.vault.with_name(f"{self.vault.name}-cache"),
                 "YOUTUBE_API_ENDPOINT": self.endpoint,
                 "YOUTUBE_API_KEY_POOL_JSON": SecretStr(orjson.dumps([self.key]).decode()),
             }
             | dict(self.changes)
         )
+
+    def open_vault(self) -> VaultStrategy:
+        """The vault of this site, for the test's own process; what an SDK reads from the environment must be there."""
+        return get_vault(self.settings())
 
 
 @dataclass(frozen=True)
@@ -136,11 +161,15 @@ def _work(
 ) -> None:
     """Be the agent."""
     shared_database.__init__(site.conninfo)  # type: ignore[misc] # the shared object is bound everywhere already
+    os.environ.update(site.environment)
+    rules = site.settings()
     steps = Steps(kill_at)
     with ExitStack() as stack:
-        stack.enter_context(swapped(settings, site.settings()))
+        stack.enter_context(swapped(settings, rules))
         stack.enter_context(clock.stopped(at))
         stack.enter_context(steps.watched())
+        if rules.VAULT_PROVIDER in BUCKETS:
+            stack.enter_context(steps.watched_requests())
         cycle = import_module(f"maia.{agent}.agent").run_once
         if start is not None:
             start.wait(START_TIMEOUT_S)
@@ -158,12 +187,14 @@ class Steps:
     def __init__(self, kill_at: int | None = None) -> None:
         self.taken: list[str] = []
         self._kill_at = kill_at
+        self._one_at_a_time = threading.Lock()  # a bucket is written to by several threads
 
     def reach(self, name: str) -> None:
         """Take a step, or die at it."""
-        if len(self.taken) == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.taken.append(name)
+        with self._one_at_a_time:
+            if len(self.taken) == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.taken.append(name)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -173,7 +204,28 @@ class Steps:
             mock.patch.object(HydraExecutor, "execute_async", self._calls(HydraExecutor.execute_async)),
             mock.patch.object(LocalVault, "write", self._around("vault write", LocalVault.write)),
             mock.patch.object(LocalVault, "delete", self._around("vault delete", LocalVault.delete)),
+            mock.patch.object(BucketVault, "write", self._around("vault write", BucketVault.write)),
+            mock.patch.object(BucketVault, "delete", self._around("vault delete", BucketVault.delete)),
         ):
+            yield
+
+    @contextmanager
+    def watched_requests(self) -> Iterator[None]:
+        """Notice every request of the block that changes a bucket; after it means: the server has answered."""
+        from urllib3 import HTTPConnectionPool  # comes with the SDKs
+
+        original: Callable[..., Any] = HTTPConnectionPool.urlopen
+
+        @functools.wraps(original)
+        def urlopen(pool: HTTPConnectionPool, method: str, url: str, *args: Any, **options: Any) -> Any:
+            if method in READING:
+                return original(pool, method, url, *args, **options)
+            self.reach(f"before vault {method}")
+            answer = original(pool, method, url, *args, **options)
+            self.reach(f"after vault {method}")
+            return answer
+
+        with mock.patch.object(HTTPConnectionPool, "urlopen", urlopen):
             yield
 
     def _transactions(self, original: Callable[..., Any]) -> Callable[..., Any]:

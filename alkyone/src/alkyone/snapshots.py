@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from atlas.vault import LocalVault
+from atlas.vault import LocalVault, VaultStrategy
 from atlas.vault.base import MARKER
 
 TABLES = (
@@ -56,6 +56,11 @@ def files(vault: Path) -> dict[str, str]:
     }
 
 
+def objects(vault: VaultStrategy) -> dict[str, str]:
+    """Digest every object of any vault, by path, but for its name."""
+    return {path: hashlib.sha256(vault.read(path)).hexdigest() for path in vault.list_strict() if path != MARKER}
+
+
 def lapse_leases(conninfo: str) -> None:
     """Let every lease run out, as time would: a dead worker's rows come back."""
     with psycopg.connect(conninfo) as conn:
@@ -97,7 +102,7 @@ def ledger(conninfo: str) -> dict[tuple[date, str], int]:
     return {(day, bucket): used for day, bucket, used in rows}
 
 
-def readings(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:
+def readings(conninfo: str, vault: Path | VaultStrategy) -> dict[tuple[str, datetime], Reading]:
     """Read every sample of SQL and vault together.
 
     Raises:
@@ -105,7 +110,7 @@ def readings(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:
     """
     with psycopg.connect(conninfo) as conn:
         rows = conn.execute("SELECT video_id, timestamp, views, likes, comment_count FROM video_stats_log").fetchall()
-    cold = LocalVault(vault)
+    cold = _opened(vault)
     for shard in cold.shards("metrics"):
         rows += [tuple(row.values()) for row in cold.read_metrics(shards=[shard]).to_pylist()]
     stored = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
@@ -113,11 +118,11 @@ def readings(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:
     return stored
 
 
-def known(conninfo: str, vault: Path) -> dict[tuple[str, datetime], Reading]:
+def known(conninfo: str, vault: Path | VaultStrategy) -> dict[tuple[str, datetime], Reading]:
     """Read every sample as a reader does, who minds no doubles: halfway through an archiving both sides have it."""
     with psycopg.connect(conninfo) as conn:
         rows = conn.execute("SELECT video_id, timestamp, views, likes, comment_count FROM video_stats_log").fetchall()
-    rows += [tuple(row.values()) for row in LocalVault(vault).read_metrics().to_pylist()]
+    rows += [tuple(row.values()) for row in _opened(vault).read_metrics().to_pylist()]
     return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
 
 
@@ -129,6 +134,10 @@ def served(columns: Mapping[str, Sequence[Any]]) -> dict[tuple[str, datetime], R
         (video_id, datetime.fromisoformat(at)): (views, likes, comments)
         for video_id, at, views, likes, comments in rows
     }
+
+
+def _opened(vault: Path | VaultStrategy) -> VaultStrategy:
+    return LocalVault(vault) if isinstance(vault, Path) else vault
 
 
 def _rows(conn: psycopg.Connection[dict[str, Any]], table: str) -> list[tuple[tuple[str, Any], ...]]:

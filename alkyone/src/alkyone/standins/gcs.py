@@ -134,6 +134,10 @@ class GCSStandin:
         """Have one more bucket, empty."""
         self._buckets[bucket] = {}
 
+    def copy(self, bucket: str, name: str) -> None:
+        """Have one more bucket, with what lies in another."""
+        self._buckets[name] = {path: replace(found, bucket=name) for path, found in self._buckets[bucket].items()}
+
     def names(self, bucket: str) -> list[str]:
         """List what lies in a bucket."""
         return sorted(self._buckets[bucket])
