@@ -100,7 +100,10 @@ def gather(kind: Kind, tables: Iterable[pa.Table]) -> Columns:
             slabs.append(_slab(kind, fresh))
             fresh.clear()
     whole = pa.concat_tables([*slabs, _slab(kind, fresh)]).unify_dictionaries()
-    return dict(zip(whole.column_names, whole.columns, strict=True))
+    columns = dict(zip(whole.column_names, whole.columns, strict=True))
+    del slabs, fresh, whole
+    give_back()
+    return columns
 
 
 def in_order(kind: Kind, columns: Columns) -> Ordered | None:
@@ -118,10 +121,13 @@ def in_order(kind: Kind, columns: Columns) -> Ordered | None:
     places = _places(begins, columns.pop(kind.subject), columns.pop(kind.time))
     order = pc.sort_indices(places)
     places = places.take(order)
-    for name in columns:  # one after the other, so that only one is there twice
-        columns[name] = pa.chunked_array([_flat(columns[name]).take(order)])
+    others = {}
+    for name in [*columns]:  # one after the other, so that only one is there twice
+        flat = _flat(columns.pop(name))
+        others[name] = pa.chunked_array([flat.take(order)])
+        del flat
         give_back()
-    return Ordered(kind, ids.take(pc.sort_indices(ids)), midnight, places, columns)
+    return Ordered(kind, ids.take(pc.sort_indices(ids)), midnight, places, others)
 
 
 def give_back() -> None:
@@ -138,8 +144,14 @@ def _slab(kind: Kind, tables: list[pa.Table]) -> pa.Table:
 
 
 def _places(begins: pa.Array, ids: pa.ChunkedArray, times: pa.ChunkedArray) -> pa.Array:
-    slabs = zip(ids.chunks, times.cast(pa.int64()).chunks, strict=True)
-    return _flat(pa.chunked_array([pc.add(begins.take(id_.indices), time) for id_, time in slabs]))
+    slabs = list(zip(ids.chunks, times.cast(pa.int64()).chunks, strict=True))[::-1]
+    del ids, times
+    places = []
+    while slabs:  # what was made of a slab takes its place
+        id_, time = slabs.pop()
+        places.append(pc.add(begins.take(id_.indices), time))
+        del id_, time
+    return _flat(pa.chunked_array(places))
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
