@@ -6,6 +6,7 @@ Each way runs in a process of its own, for its peak memory: ``python -m alkyone.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections import defaultdict
@@ -40,23 +41,27 @@ SQL = sql.load("alkyone.bench", "bench.sql")
 LOOKS = 24  # a day at each video
 ROUND = 500  # samples the Tracker stores at once, which share an instant
 MEGABYTE = 1_000_000
+PEERS = {"pandas": 8.0, "dlt": 20.0}
+"""By how much we mean to be faster."""
+
+SLOW = {"dlt"}  # measured once
 TYPES = ("text", "timestamptz", "int8", "int8", "int8")
 
 
 async def measure(lab: Lab) -> Result:
     """Archive copies of the same day."""
     samples = lab.size(5_000_000 if lab.large else 1_000_000, 50_000)
-    ways = ["janitor", "copy", *(["pandas"] if find_spec("pandas") and find_spec("sqlalchemy") else [])]
+    peers = [name for name in PEERS if find_spec(name) and find_spec("sqlalchemy")]
     runs: dict[str, list[dict[str, float]]] = defaultdict(list)
     world = open_world(f"generated:seed=7,channels=4000,videos={samples // LOOKS * 4},days=31")
     day = NOON.date()
     with lab.address() as prepared:
         rows = await _fill(lab, prepared, world, day, samples)
-        for _ in range(lab.repeats):
-            for way in ways:
+        for turn in range(lab.repeats):
+            for way in ("janitor", "copy", *(peer for peer in peers if not turn or peer not in SLOW)):
                 with lab.address(copy_of=prepared) as conninfo, lab.folder() as folder:
                     runs[way].append(await _in_a_process(way, conninfo, folder, day))
-    found = {way: {name: median(run[name] for run in runs[way]) for name in runs[way][0]} for way in ways}
+    found = {way: {name: median(run[name] for run in turns) for name in turns[0]} for way, turns in runs.items()}
     ours, limit = found["janitor"], rows / found["copy"]["seconds"]
     writing = ours["seconds"] - ours["verify"] - ours["drop"]  # planning too, which counts the day's rows
     written = rows / writing
@@ -71,16 +76,16 @@ async def measure(lab: Lab) -> Result:
         Figure("peak memory of the whole process", ours["peak"] / MEGABYTE, "MB"),
         Figure(f"bytes a sample, {LOOKS} looks a day", ours["bytes"] / rows, "bytes"),
     ]
-    if "pandas" in found:
-        other = rows / found["pandas"]["seconds"]
-        figures.insert(3, Figure("pandas, unverified", other, "rows/s", other / limit))
-        figures.append(Figure("pandas: peak memory", found["pandas"]["peak"] / MEGABYTE, "MB"))
+    for place, peer in enumerate(peers, 3):
+        other = rows / found[peer]["seconds"]
+        figures.insert(place, Figure(f"{peer}, unverified", other, "rows/s", other / limit))
+        figures.append(Figure(f"{peer}: peak memory", found[peer]["peak"] / MEGABYTE, "MB"))
     return Result(
         figures,
         [
             at_least(1_200_000, "before verification ≥ 1.2 M rows/s", written),
             at_least(0.6, "before verification ≥ 0.6 × bare COPY", written / limit),
-            _beside_pandas(found, written, rows),
+            *(_beside(peer, times, found, written, rows) for peer, times in PEERS.items()),
             at_least(0.5, "verified and dropped: ≥ half of that", whole / written),
             at_most(512, "peak ≤ 512 MB (at 5 M samples: --large)", ours["peak"] / MEGABYTE),
             at_most(5, "≤ 5 bytes a sample at 24 looks a day", ours["bytes"] / rows),
@@ -89,11 +94,11 @@ async def measure(lab: Lab) -> Result:
     )
 
 
-def _beside_pandas(found: dict[str, dict[str, float]], written: float, rows: int) -> Target:
-    text = "before verification ≥ 8 × pandas"
-    if "pandas" not in found:
-        return untold(f"{text} (not installed: it is no dependency)")
-    return at_least(8, text, written / (rows / found["pandas"]["seconds"]))
+def _beside(peer: str, times: float, found: dict[str, dict[str, float]], written: float, rows: int) -> Target:
+    text = f"before verification ≥ {times:.0f} × {peer}"
+    if peer not in found:
+        return untold(f"{text} (not installed)")
+    return at_least(times, text, written / (rows / found[peer]["seconds"]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,6 +224,25 @@ async def _by_pandas(conninfo: str, folder: Path, day: date) -> dict[str, float]
     return phases.seconds
 
 
+async def _by_dlt(conninfo: str, folder: Path, day: date) -> dict[str, float]:
+    """As its documentation begins: a table into Parquet files, by its default back end."""
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    dlt, sqlalchemy = import_module("dlt"), import_module("sqlalchemy")
+    source = import_module("dlt.sources.sql_database")
+    phases = _Phases()
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo))
+    pipeline = dlt.pipeline(
+        pipeline_name="bench",
+        pipelines_dir=str(folder / "state"),
+        destination=dlt.destinations.filesystem(bucket_url=(folder / "lake").as_uri()),
+        dataset_name="samples",
+    )
+    table = source.sql_table(credentials=engine, table=f"video_stats_log_{day:%Y%m%d}")
+    with phases.timed("seconds"):
+        pipeline.run(table, loader_file_format="parquet")
+    return phases.seconds
+
+
 def _peak() -> int:
     """This process's largest size in memory so far, in bytes."""
     status = Path("/proc/self/status")
@@ -229,7 +253,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-WAYS = {"janitor": _by_janitor, "copy": _by_copy, "pandas": _by_pandas}
+WAYS = {"janitor": _by_janitor, "copy": _by_copy, "pandas": _by_pandas, "dlt": _by_dlt}
 
 
 def _main(way: str, conninfo: str, folder: str, day: str) -> None:
