@@ -128,15 +128,27 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
         self.root = f"{cast('LocalVault', vault).root}/" if local else f"{_SCHEME}://"
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        shard = self._shards[self._strip_protocol(path)]
+        shard = self._shards[_plain(path)]
         return {"name": shard.path, "size": shard.bytes, "type": "file"}
 
     def modified(self, path: str) -> datetime:
         return _EPOCH  # they never change
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> Any:
         try:
-            return self._vault._open(self._strip_protocol(path))
+            return self._vault._open(_plain(path))
         except VaultError as exc:
             self.problem = exc
             raise
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix(f"{_SCHEME}://")
