@@ -436,3 +436,39 @@ def test_appending_compacting_and_pruning_at_once_loses_nothing_and_shows_nothin
     assert all_rows(vault) == sorted(whole, key=lambda row: (row["timestamp"], row["video_id"]))
     assert rows(vault) == all_rows(vault)
     assert not any(check.problem for check in audit.audit(vault))
+
+
+class Moving(MemoryVault):
+    """A vault that is merged and pruned anew before each of the next ``moves`` openings of a shard."""
+
+    moves = 0
+
+    def _open(self, path: str) -> Any:
+        if self.moves:
+            self.moves -= 1
+            moves, self.moves = self.moves, 0  # a merge opens shards too
+            self.append_metrics([sample(100 + moves, NOON - DAY, moves)])
+            upkeep(self)
+            self.moves = moves
+        return super()._open(path)
+
+
+def test_a_reader_follows_a_vault_that_is_merged_under_it_time_and_again() -> None:
+    vault = Moving()
+    vault.append_metrics([sample(1, NOON - DAY, 1)])
+    vault.moves = 8
+
+    found = vault.read_metrics()["video_id"].to_pylist()
+
+    assert vault.moves == 0
+    assert len(found) == len(set(found)) == 9
+
+
+def test_a_shard_that_stays_away_is_lost_and_named() -> None:
+    vault = MemoryVault()
+    vault.append_metrics([sample(1, NOON - DAY, 1)])
+    [lost] = vault.shards("metrics")
+    vault.delete([lost.path])
+
+    with pytest.raises(VaultNotFound, match="part-"):
+        vault.read_metrics()

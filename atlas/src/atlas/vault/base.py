@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ MARKER = "pleiades.json"
 FORMAT = 1
 
 _READERS = 4  # shards read at once
-_READINGS = 3  # of the index, when shards that it named are gone: a compaction replaced them
+_READINGS = 3  # of the index, when the same shard that it names is gone each time
 
 
 class VaultStrategy(ABC):
@@ -222,7 +223,7 @@ class VaultStrategy(ABC):
         """
         from atlas.vault.kinds import METADATA
 
-        return next(iter(self._newest(METADATA, video_id)), None)
+        return next(iter(self._newest(METADATA, [video_id])), None)
 
     def store_transcript(self, video_id: str, document: Mapping[str, Any]) -> None:
         """Keep a transcript: ``language`` (default "und"), ``text``, ``segments`` (start and duration in seconds,
@@ -244,7 +245,7 @@ class VaultStrategy(ABC):
         from atlas.vault.kinds import TRANSCRIPTS
 
         only = None if language is None else ("language", language)
-        return next(iter(self._newest(TRANSCRIPTS, video_id, only)), None)
+        return next(iter(self._newest(TRANSCRIPTS, [video_id], only)), None)
 
     def store_visual_evidence(
         self,
@@ -273,7 +274,22 @@ class VaultStrategy(ABC):
         """
         from atlas.vault.kinds import VISUALS
 
-        return [(frame["frame_index"], frame["data"]) for frame in self._newest(VISUALS, video_id)]
+        return [(frame["frame_index"], frame["data"]) for frame in self._newest(VISUALS, [video_id])]
+
+    def read_visual_evidence(
+        self, video_ids: Collection[str], start: datetime | None = None
+    ) -> dict[str, list[tuple[int, bytes]]]:
+        """Fetch the pictures that were seen last of each of several videos, by number; they are held in memory.
+
+        A video without pictures is absent. ``start`` says that none were taken earlier, so that no older shard is
+        looked into for the sake of one that has none. Fails as ``read_metrics`` does.
+        """
+        from atlas.vault.kinds import VISUALS
+
+        found: dict[str, list[tuple[int, bytes]]] = {}
+        for frame in self._newest(VISUALS, video_ids, start=start):
+            found.setdefault(frame["video_id"], []).append((frame["frame_index"], frame["data"]))
+        return found
 
     def append_events(self, rows: Rows) -> list[ShardInfo]:
         """Keep events (id, event_type, entity_id, payload, created_at), one shard per UTC day.
@@ -474,27 +490,47 @@ class VaultStrategy(ABC):
         """Give the rows that were stored but are in no shard yet: only a batch has such."""
         return kind.schema.empty_table()
 
-    def _newest(self, kind: Kind, subject: str, only: tuple[str, str] | None = None) -> list[dict[str, Any]]:
-        """Read the rows of ``subject`` that have the latest time, in order, as documents.
+    def _newest(
+        self,
+        kind: Kind,
+        subjects: Collection[str],
+        only: tuple[str, str] | None = None,
+        start: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """Read, of each of ``subjects``, the rows that have its latest time, in order, as documents.
 
         ``only`` is a column and the value that is asked for.
         """
         from atlas.vault.shards import as_document, merge, select
 
-        def newest(table: pa.Table) -> list[dict[str, Any]]:
-            rows = [row for row in table.to_pylist() if only is None or row[only[0]] == only[1]]
-            latest = max((row[kind.time] for row in rows), default=None)
-            return [row for row in rows if row[kind.time] == latest]
+        wanted = sorted(set(subjects))
+        columns = [kind.subject, kind.time, *([only[0]] if only else ())]
 
         def read() -> list[dict[str, Any]]:
-            found = self._pending(kind, [subject], None, None)
-            for shard in sorted(self.shards(kind.name), key=lambda shard: shard.max_time, reverse=True):
-                rows = newest(found)
-                if rows and shard.max_time < rows[0][kind.time]:
+            parts: list[pa.Table] = []
+            latest: dict[str, datetime] = {}
+
+            def keep(part: pa.Table) -> None:
+                parts.append(part)
+                for row in part.select(columns).to_pylist():
+                    if only is None or row[only[0]] == only[1]:
+                        seen: datetime = row[kind.time]
+                        latest[row[kind.subject]] = max(seen, latest.get(row[kind.subject], seen))
+
+            keep(self._pending(kind, wanted, start, None))
+            for shard in sorted(self.shards(kind.name, start), key=lambda shard: shard.max_time, reverse=True):
+                # An older shard can tell only of those that nothing as new was found of.
+                left = [subject for subject in wanted if subject not in latest or latest[subject] <= shard.max_time]
+                if not left:
                     break
                 with self._open(shard.path) as source:
-                    found = merge(kind, [found, select(kind, source, shard.path, video_ids=[subject])])
-            return [as_document(kind, row) for row in newest(found)]
+                    keep(select(kind, source, shard.path, video_ids=left, start=start))
+            rows = merge(kind, parts).to_pylist()
+            return [
+                as_document(kind, row)
+                for row in rows
+                if row[kind.time] == latest.get(row[kind.subject]) and (only is None or row[only[0]] == only[1])
+            ]
 
         return _settled(read)
 
@@ -515,13 +551,20 @@ def get_vault(settings: Settings | None = None) -> VaultStrategy:
 
 
 def _settled(read: Callable[[], T]) -> T:
-    """Read anew when a shard is gone that was listed a moment ago: a compaction has put another in its place."""
-    for _ in range(_READINGS - 1):
+    """Read anew when a shard is gone that was listed a moment ago: a compaction has put another in its place.
+
+    Shards are named by their content, so one that was replaced does not come back: as long as it is another each time,
+    the vault moves and the reader follows; the same one again and again is lost.
+    """
+    missing: Counter[str] = Counter()
+    while True:
         try:
             return read()
-        except VaultNotFound:
+        except VaultNotFound as exc:
+            missing[exc.path] += 1
+            if missing[exc.path] == _READINGS:
+                raise
             log.info("the vault's index changed while it was read; reading it again")
-    return read()
 
 
 def _frame(number: int, data: bytes) -> dict[str, Any]:
