@@ -76,8 +76,33 @@ def test_settings_do_not_change(settings_env: SetEnvironment) -> None:
         pytest.param({"QUOTA_SEARCH_PER_DAY": "-1"}, "QUOTA_SEARCH_PER_DAY: .*0", id="negative quota"),
         pytest.param({"JANITOR_RETENTION_DAYS": "week"}, "JANITOR_RETENTION_DAYS: .*integer", id="no number"),
         pytest.param({"COMPLIANCE_MODE": "perhaps"}, "COMPLIANCE_MODE: .*boolean", id="no truth value"),
+        pytest.param({"GATE_MIN_DURATION_SECONDS": "1m"}, "GATE_MIN_DURATION_SECONDS: .*seconds", id="no seconds"),
+        pytest.param(
+            {"GATE_MIN_DURATION_SECONDS": "61", "GATE_MAX_DURATION_SECONDS": "60"},
+            "GATE_MIN_DURATION_SECONDS is more than GATE_MAX_DURATION_SECONDS",
+            id="no duration passes",
+        ),
+        pytest.param(
+            {"GATE_MIN_SUBSCRIBERS": "2", "GATE_MAX_SUBSCRIBERS": "1"},
+            "GATE_MIN_SUBSCRIBERS is more than GATE_MAX_SUBSCRIBERS",
+            id="no channel passes",
+        ),
+        pytest.param({"GATE_LANGUAGES": "en"}, "GATE_LANGUAGES: it is not valid JSON", id="a language, no list"),
+        pytest.param({"GATE_LANGUAGES": '["english"]'}, r'GATE_LANGUAGES: .*\["en"', id="no language"),
+        pytest.param({"GATE_REGIONS": '["Germany"]'}, r'GATE_REGIONS: .*ISO 3166-1 .*"DE"', id="no country"),
+        pytest.param({"GATE_CATEGORIES": '["music"]'}, r"GATE_CATEGORIES: .*\[10, 24\]", id="no category"),
+        pytest.param(
+            {"GATE_CATEGORIES": "[10, 24]", "GATE_DENIED_CATEGORIES": "[24]"},
+            "GATE_CATEGORIES and GATE_DENIED_CATEGORIES both hold 24",
+            id="allowed and denied",
+        ),
+        pytest.param({"GATE_MIN_RATE": "nan"}, "GATE_MIN_RATE: .*finite", id="no rate"),
+        pytest.param({"GATE_DENIED_WORDS": '["?!"]'}, "GATE_DENIED_WORDS: a word has a letter", id="no word"),
         pytest.param({"VIDEO_STAGES": "painter"}, "VIDEO_STAGES: it is not valid JSON", id="a list that is not JSON"),
         pytest.param({"VIDEO_STAGES": '["dancer"]'}, "VIDEO_STAGES: .*'painter'", id="unknown stage"),
+        pytest.param({"FRAME_SOURCE": "local"}, "FRAME_FOLDER is not set: .*VIDEO/0.jpg", id="own frames from nowhere"),
+        pytest.param({"FRAME_WIDTH": "100"}, "FRAME_WIDTH: .*320", id="frames too small"),
+        pytest.param({"YOUTUBE_IMAGE_ENDPOINT": "i"}, "YOUTUBE_IMAGE_ENDPOINT: .*http", id="no picture endpoint"),
         pytest.param({"ENV": "prod"}, "DATABASE_URL is not set.*VAULT_PROVIDER is local", id="prod without either"),
         pytest.param(
             {"VAULT_PROVIDER": "huggingface"},
@@ -89,6 +114,21 @@ def test_settings_do_not_change(settings_env: SetEnvironment) -> None:
         pytest.param(
             {"ENV": "prod", "VAULT_PROVIDER": "s3"}, "DATABASE_URL is not set.*S3_BUCKET is not set", id="prod with S3"
         ),
+        pytest.param(
+            {"TRANSCRIPT_SOURCE": "folder"}, "TRANSCRIPT_FOLDER is not set: .*folder", id="files of no folder"
+        ),
+        pytest.param(
+            {"TRANSCRIPT_SOURCE": "owned", "YOUTUBE_OAUTH_CLIENT_ID": "id"},
+            "KEY_POOL_JSON is not set.*CLIENT_SECRET is not set: .*REFRESH_TOKEN is not set: .*force-ssl",
+            id="own captions without a permission",
+        ),
+        pytest.param(
+            {"TRANSCRIPT_SOURCE": "youtube-transcript-api"},
+            "TRANSCRIPT_SOURCE is youtube-transcript-api: compliance mode refuses .*COMPLIANCE_MODE to false",
+            id="a library that compliance mode refuses",
+        ),
+        pytest.param({"TRANSCRIPTS_PER_MINUTE": "0"}, "TRANSCRIPTS_PER_MINUTE: .*1", id="no pace"),
+        pytest.param({"YOUTUBE_OAUTH_TOKEN_ENDPOINT": "x"}, r"TOKEN_ENDPOINT: .*https?://", id="no token endpoint"),
         pytest.param({"HF_DATASET_ID": "just-a-name"}, "HF_DATASET_ID: .*owner/name", id="a dataset without an owner"),
         pytest.param({"S3_ENDPOINT_URL": "minio:9000"}, r"S3_ENDPOINT_URL: .*https?://", id="no address of a store"),
         pytest.param({"VAULT_CACHE_MB": "-1"}, "VAULT_CACHE_MB: .*0", id="less than no cache"),
@@ -124,6 +164,7 @@ def test_secrets_do_not_show(settings_env: SetEnvironment) -> None:
         YOUTUBE_API_KEY_POOL_JSON=f'["{SECRET}"]',
         DATABASE_URL=f"postgresql://me:{SECRET}@localhost/x",
         DISCORD_WEBHOOK_OPS=f"https://discord.example/{SECRET}",
+        NOTIFY_URLS=f'["slack://{SECRET}"]',
     )
     assert settings.DATABASE_URL is not None
     for shown in (repr(settings), str(settings), repr(settings.api_keys), str(settings.model_dump())):

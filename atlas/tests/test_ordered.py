@@ -92,7 +92,7 @@ def test_every_kind_may_come_from_a_reader() -> None:
 
 def test_a_large_day_becomes_several_shards_that_hold_every_row_once() -> None:
     vault, given = MemoryVault(), rows(100, 10)
-    stored = store(vault, reader_of(given), shard_rows=370)
+    stored = store(vault.append_metrics, reader_of(given), shard_rows=370)
     assert stored.rows == sum(shard.rows for shard in stored.shards) == 1000
     assert len(stored.shards) == 3
     assert digest(METRICS, vault.read_metrics()) == next(pack(METRICS, given)).info.digest
@@ -100,7 +100,7 @@ def test_a_large_day_becomes_several_shards_that_hold_every_row_once() -> None:
 
 def test_a_day_without_samples_becomes_no_shard() -> None:
     vault = MemoryVault()
-    assert store(vault, reader_of([])) == ([], 0)
+    assert store(vault.append_metrics, reader_of([])) == ([], 0)
     assert vault.list_strict() == []
 
 
@@ -114,5 +114,5 @@ def test_what_the_reader_raises_reaches_the_caller_and_nothing_was_written() -> 
 
     vault = MemoryVault()
     with pytest.raises(GoneError):
-        store(vault, pa.RecordBatchReader.from_batches(METRICS.schema, batches()))
+        store(vault.append_metrics, pa.RecordBatchReader.from_batches(METRICS.schema, batches()))
     assert vault.list_strict() == []

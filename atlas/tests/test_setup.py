@@ -210,7 +210,7 @@ async def test_a_user_without_rights_is_told_what_to_ask_for(empty: DatabaseMana
     await guest.close()
 
 
-async def test_an_old_server_and_one_without_pgvector_are_told_what_is_missing(
+async def test_an_old_server_and_one_without_a_recent_pgvector_are_told_what_is_missing(
     empty: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "OLDEST_SERVER", 990_000)
@@ -219,7 +219,11 @@ async def test_an_old_server_and_one_without_pgvector_are_told_what_is_missing(
     monkeypatch.undo()
     without = setup.SQL["server"].replace("'vector'", "'no such extension'")
     monkeypatch.setattr(setup, "SQL", {**setup.SQL, "server": without})
-    with pytest.raises(ConfigurationError, match="pgvector"):
+    with pytest.raises(ConfigurationError, match="no pgvector"):
+        await provision(empty)
+    monkeypatch.undo()
+    monkeypatch.setattr(setup, "OLDEST_PGVECTOR", [99, 1])
+    with pytest.raises(ConfigurationError, match="ALTER EXTENSION vector UPDATE"):
         await provision(empty)
 
 

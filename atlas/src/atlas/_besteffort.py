@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from threading import Lock
 from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
 losses: Counter[str] = Counter()
 """What was swallowed since the process began, by kind."""
+
+_lock = Lock()  # adding to a counter is no single step
+
+
+def lost(what: str, number: int = 1, *, why: object = None) -> None:
+    """Count a loss, and log it once; ``why`` is an error or words."""
+    with _lock:
+        losses[what] += number
+        total = losses[what]
+    words = f": {why}" if isinstance(why, str) else ""
+    many = f" × {number}" if number != 1 else ""
+    logger.error(
+        "lost: %s%s (%d so far)%s", what, many, total, words, exc_info=why if isinstance(why, BaseException) else None
+    )
 
 
 class best_effort:  # noqa: N801 - reads like contextlib.suppress
@@ -26,6 +41,5 @@ class best_effort:  # noqa: N801 - reads like contextlib.suppress
     ) -> bool:
         if not isinstance(value, Exception):
             return False
-        losses[self._what] += 1
-        logger.error("lost: %s (%d so far)", self._what, losses[self._what], exc_info=value)
+        lost(self._what, why=value)
         return True

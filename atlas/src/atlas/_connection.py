@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -20,6 +21,37 @@ OPTIONS = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_
 
 class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection whose rows are dictionaries; parameters are given by name."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._afterwards: list[Callable[[], None]] = []
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Call ``act`` when the transaction was committed, and not at all when it, or its savepoint, is undone.
+
+        Only a connection that a ``DatabaseManager`` lends keeps that promise.
+        """
+        self._afterwards.append(act)
+
+    def afterwards(self) -> list[Callable[[], None]]:
+        """Hand over what is to be done after the commit, to whoever lends the connection."""
+        acts, self._afterwards = self._afterwards, []
+        return acts
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[psycopg.AsyncTransaction]:
+        """Begin a transaction, or a savepoint in one."""
+        before = len(self._afterwards)
+        kept = False
+        try:
+            async with super().transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+            kept = transaction.status is transaction.Status.COMMITTED
+        finally:
+            if not kept:
+                del self._afterwards[before:]
 
     async def fetch(self, query: LiteralString, /, **params: Any) -> list[Any]:
         """Run a statement and return all its rows."""
@@ -70,6 +102,17 @@ async def probe(conninfo: str) -> str | None:
         return words[0].strip().removeprefix("connection failed: ")
     await conn.close()
     return None
+
+
+def connect_in_thread(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection that blocks, each statement a transaction of its own."""
+    arguments: dict[str, Any] = {**_arguments(conninfo), "row_factory": tuple_row, "autocommit": True}
+    return psycopg.connect(conninfo, **arguments)
+
+
+async def connect(conninfo: str) -> Connection:
+    """Open a connection outside any pool, each statement a transaction of its own."""
+    return await Connection.connect(conninfo, **_arguments(conninfo), autocommit=True)
 
 
 def address(conninfo: str, *, statement_timeout: timedelta) -> str:

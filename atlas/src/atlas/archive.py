@@ -1,17 +1,20 @@
-"""Samples on their way into the vault: as many as there are, in memory that has a bound."""
+"""Rows on their way into the vault: as many as there are, in memory that has a bound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atlas.vault import ShardInfo, VaultStrategy
+    from atlas.vault import ShardInfo
 
-SHARD_ROWS = 5_000_000
-"""Rows in memory at once, and at most in a shard: ten times what the quota of one project can read in a day."""
+SAMPLES = 5_000_000
+"""Samples in memory at once, and at most in a shard: ten times what the quota of one project can read in a day."""
+
+EVENTS = 200_000
+"""Events, likewise: a discovery has about half a kilobyte, some have more."""
 
 
 class Stored(NamedTuple):
@@ -21,20 +24,22 @@ class Stored(NamedTuple):
     rows: int
 
 
-def store(vault: VaultStrategy, samples: pa.RecordBatchReader, *, shard_rows: int = SHARD_ROWS) -> Stored:
-    """Write samples as they come: a day with more than ``shard_rows`` becomes several shards.
+def store(
+    append: Callable[[pa.RecordBatchReader], list[ShardInfo]], rows: pa.RecordBatchReader, *, shard_rows: int = SAMPLES
+) -> Stored:
+    """Hand rows to ``append``, of a vault, as they come: a day with more than ``shard_rows`` becomes several shards.
 
     Raises:
-        ValueError: a sample does not fit.
+        ValueError: a row does not fit.
         VaultError: as ``append_metrics``; whatever the reader raises.
     """
     import pyarrow as pa
 
-    source = _Counted(samples)
+    source = _Counted(rows)
     shards: list[ShardInfo] = []
     while not source.ended:
-        portion = pa.RecordBatchReader.from_batches(samples.schema, source.portion(shard_rows))
-        shards += vault.append_metrics(portion)
+        portion = pa.RecordBatchReader.from_batches(rows.schema, source.portion(shard_rows))
+        shards += append(portion)
     return Stored(shards, source.rows)
 
 

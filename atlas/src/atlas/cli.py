@@ -13,9 +13,10 @@ import orjson
 import typer
 from pydantic import SecretStr
 
-from atlas import cli_vault
+from atlas import cli_events, cli_vault, logs
 from atlas.config import Settings, fingerprint_of, parse_key_pool
 from atlas.errors import AtlasError, ConfigurationError
+from atlas.logs import HIDDEN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 EXIT_FAILURE = 1
 EXIT_WRONG_SETTINGS = 2
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells have it
-HIDDEN = "●●●"
+METRICS_PORT = 9464  # where OpenTelemetry's exporters for Prometheus listen, too
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 quota_app = typer.Typer(help="Show the day's quota and the keys; put a disabled key back to work.")
 app.add_typer(quota_app, name="quota")
 app.add_typer(cli_vault.app, name="vault")
+app.add_typer(cli_events.app, name="events")
 
 
 def run(commands: typer.Typer) -> NoReturn:
@@ -44,6 +46,7 @@ def run(commands: typer.Typer) -> NoReturn:
 
     An error of ours is one line on stderr that says what to do; anything else is a bug and keeps its traceback.
     """
+    logs.configure_for_command()
     # As an exception SIGTERM lets what is leased be given back, and servers we started be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
@@ -117,6 +120,33 @@ def config(as_json: Json = False) -> None:
         text = "" if shown[name] is None else str(shown[name])
         table.add_row(name, f"[{style}]{_escape(text)}[/]", _escape(field.description or ""))
     _print(table)
+
+
+@app.command()
+def metrics(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = METRICS_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics, and serve nothing.")] = False,
+) -> None:
+    """Serve metrics for Prometheus, read from the database when it asks, until interrupted."""
+    from atlas.metrics import Exporter, served
+
+    async def work() -> None:
+        exporter = Exporter()
+        if once:
+            typer.echo((await exporter.render())[0].decode(), nl=False)
+            return
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        try:
+            async with served(exporter, host, port) as address:
+                typer.echo(f"Metrics at {address}")
+                await stop.wait()
+        except OSError as exc:
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {exc.strerror}") from None
+
+    asyncio.run(_with_database(work, provisioned=False))
 
 
 @quota_app.callback(invoke_without_command=True)
@@ -200,16 +230,20 @@ def _ours(error: BaseException) -> AtlasError | None:
 def _shown(settings: Settings) -> dict[str, Any]:
     """What may be seen of each setting."""
     values: dict[str, Any] = {name: getattr(settings, name) for name in Settings.model_fields}
-    shown = {
-        name: f"{HIDDEN} {fingerprint_of(value)}" if isinstance(value, SecretStr) else value
-        for name, value in values.items()
-    }
+    shown = {name: _hidden(value) for name, value in values.items()}
     if settings.DATABASE_URL is not None:
         shown["DATABASE_URL"] += _place(settings.DATABASE_URL.get_secret_value())
     if keys := parse_key_pool(settings.YOUTUBE_API_KEY_POOL_JSON):
         # As ``atlas quota`` names them.
         shown["YOUTUBE_API_KEY_POOL_JSON"] = ", ".join(f"{HIDDEN} {key.fingerprint}" for key in keys)
     return shown
+
+
+def _hidden(value: Any) -> Any:
+    """Name secrets by their fingerprints."""
+    if isinstance(value, tuple):
+        return [_hidden(part) for part in value]
+    return f"{HIDDEN} {fingerprint_of(value)}" if isinstance(value, SecretStr) else value
 
 
 def _place(url: str) -> str:

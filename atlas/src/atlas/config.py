@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from atlas.errors import ConfigurationError
@@ -18,12 +30,41 @@ DEFAULT_PROJECT = "default"
 COMPLIANT_RETENTION_DAYS = 30
 """How long statistics fetched with an API key may be kept (YouTube API Services, Developer Policies, III.E.4)."""
 
-_REQUIRED = {
-    "huggingface": ("HF_DATASET_ID", "HF_TOKEN"),
-    "gcs": ("GCS_BUCKET_NAME",),
-    "s3": ("S3_BUCKET",),
+_RANGES = (
+    ("GATE_MIN_DURATION_SECONDS", "GATE_MAX_DURATION_SECONDS"),
+    ("GATE_MIN_SUBSCRIBERS", "GATE_MAX_SUBSCRIBERS"),
+)
+_REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "VAULT_PROVIDER": {
+        "huggingface": ("HF_DATASET_ID", "HF_TOKEN"),
+        "gcs": ("GCS_BUCKET_NAME",),
+        "s3": ("S3_BUCKET",),
+    },
+    "FRAME_SOURCE": {"local": ("FRAME_FOLDER",)},
+    "TRANSCRIPT_SOURCE": {
+        "folder": ("TRANSCRIPT_FOLDER",),
+        "owned": (
+            "YOUTUBE_API_KEY_POOL_JSON",
+            "YOUTUBE_OAUTH_CLIENT_ID",
+            "YOUTUBE_OAUTH_CLIENT_SECRET",
+            "YOUTUBE_OAUTH_REFRESH_TOKEN",
+        ),
+    },
 }
 Stage = Literal["painter", "scribe"]
+
+
+def _has_a_word(text: str) -> str:
+    if not any(unicodedata.category(character)[0] in "LNS" for character in text):
+        raise ValueError("a word has a letter, a digit or a symbol")
+    return text
+
+
+Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+"""A BCP 47 tag; it stands for every tag that begins with it."""
+Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
+Category = Annotated[int, Field(ge=1)]
+Word = Annotated[str, AfterValidator(_has_a_word)]
 
 
 def fingerprint_of(secret: SecretStr) -> str:
@@ -59,7 +100,7 @@ class Settings(BaseSettings):
 
     DATABASE_URL: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL 15+ with pgvector, postgresql://user:password@host:5432/name; "
+        description="PostgreSQL 15+ with pgvector 0.8+, postgresql://user:password@host:5432/name; "
         "unset: an embedded server",
     )
     PLEIADES_PG_BIN: Path | None = Field(
@@ -115,6 +156,24 @@ class Settings(BaseSettings):
         description="root address of the YouTube Data API, http:// or https://",
         pattern=r"^https?://",
     )
+    YOUTUBE_OAUTH_CLIENT_ID: SecretStr | None = Field(
+        default=None,
+        description="an OAuth client of the first API key's project, for TRANSCRIPT_SOURCE=owned",
+    )
+    YOUTUBE_OAUTH_CLIENT_SECRET: SecretStr | None = Field(default=None, description="the OAuth client's secret")
+    YOUTUBE_OAUTH_REFRESH_TOKEN: SecretStr | None = Field(
+        default=None, description="what the channels' owner granted the OAuth client, with the scope youtube.force-ssl"
+    )
+    YOUTUBE_OAUTH_TOKEN_ENDPOINT: str = Field(
+        default="https://oauth2.googleapis.com/token",
+        description="where access tokens are given out, http:// or https://",
+        pattern=r"^https?://",
+    )
+    YOUTUBE_IMAGE_ENDPOINT: str | None = Field(
+        default=None,
+        description="root address of the thumbnails; unset: YouTube's, or where the API is when that is not at Google",
+        pattern=r"^https?://",
+    )
     COMPLIANCE_MODE: bool = Field(default=True, description="use the first key only, as YouTube's terms ask")
     HYDRA_ENABLED: bool = Field(default=True, description="move to another key when one is disabled")
 
@@ -127,20 +186,130 @@ class Settings(BaseSettings):
         default=10_000, ge=0, description="units for everything else per project and Pacific day"
     )
 
-    VIDEO_STAGES: tuple[Stage, ...] = Field(
+    GATE_MIN_DURATION_SECONDS: int | None = Field(
+        default=None, ge=0, le=10**9, description="the Hunter keeps no video shorter than this many seconds; unset: any"
+    )
+    GATE_MAX_DURATION_SECONDS: int | None = Field(
+        default=None, ge=0, le=10**9, description="the Hunter keeps no video longer than this many seconds; unset: any"
+    )
+    GATE_ACCEPT_LIVE: bool = Field(
+        default=False,
+        description="let live and upcoming videos pass the rules on duration; "
+        "false: those refuse them, whose duration nobody knows yet",
+    )
+    GATE_LANGUAGES: tuple[Language, ...] = Field(
+        default=(), description='languages to keep, as a JSON list such as ["en", "pt-BR"]; empty: any'
+    )
+    GATE_REGIONS: tuple[Region, ...] = Field(
         default=(),
-        description='stages a new video goes through, as a JSON list such as ["painter"]; '
+        description='countries whose channels to keep, as a JSON list of ISO 3166-1 codes such as ["DE", "AT"]; '
+        "empty: any",
+    )
+    GATE_CATEGORIES: tuple[Category, ...] = Field(
+        default=(), description="categories to keep, as a JSON list of YouTube's numbers such as [10, 24]; empty: any"
+    )
+    GATE_DENIED_CATEGORIES: tuple[Category, ...] = Field(
+        default=(), description="categories to refuse, as a JSON list of YouTube's numbers such as [20]"
+    )
+    GATE_MIN_RATE: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="the Hunter keeps no video with fewer views an hour since its publication; unset: any",
+    )
+    GATE_DENIED_WORDS: tuple[Word, ...] = Field(
+        default=(),
+        description='words and phrases that no title or tag may hold, as a JSON list such as ["asmr", "free gems"]',
+    )
+    GATE_MIN_SUBSCRIBERS: int | None = Field(
+        default=None, ge=0, description="the Hunter keeps no video of a channel with fewer subscribers; unset: any"
+    )
+    GATE_MAX_SUBSCRIBERS: int | None = Field(
+        default=None, ge=0, description="the Hunter keeps no video of a channel with more subscribers; unset: any"
+    )
+    HUNTER_FEEDS: int = Field(
+        default=100, ge=0, description="channel feeds (RSS, free) that a Hunter's run may look at; 0: none"
+    )
+    HUNTER_WALK_SHARE: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the polls that back catalogues may take while new uploads wait to be read; 0: no walks",
+    )
+    HUNTER_NEW_TERMS: int = Field(
+        default=10, ge=0, description="search terms that a Hunter's run may take up from tags; 0: none"
+    )
+
+    VIDEO_STAGES: tuple[Stage, ...] = Field(
+        default=("painter", "scribe"),
+        description='stages a new video goes through, as a JSON list such as ["painter"] or []; '
         "a video stays hot until they end",
     )
+    TRANSCRIPT_SOURCE: Literal["none", "folder", "owned", "youtube-transcript-api"] = Field(
+        default="none",
+        description="where the Scribe finds what is said: nowhere, in your own files, by YouTube's API for your own "
+        "channels, or by youtube-transcript-api, which compliance mode refuses",
+    )
+    TRANSCRIPT_FOLDER: Path | None = Field(
+        default=None, description="folder of caption files, VIDEO_ID.LANGUAGE.vtt and such; also json3, srt and xml"
+    )
+    TRANSCRIPTS_PER_MINUTE: int = Field(
+        default=12, ge=1, le=600, description="videos that youtube-transcript-api is asked about in a minute"
+    )
+    FRAME_SOURCE: Literal["youtube", "local", "none"] = Field(
+        default="youtube",
+        description="the pictures that the Painter keeps of a video: those YouTube publishes, your own, or none",
+    )
+    FRAME_WIDTH: int = Field(
+        default=480,
+        ge=320,
+        le=1280,
+        description="pixels; the widest of YouTube's pictures to keep, which come in 320, 480, 640 and 1280",
+    )
+    FRAME_FOLDER: Path | None = Field(
+        default=None,
+        description="folder of your own frames for FRAME_SOURCE=local, as VIDEO/0.jpg or VIDEO_0.jpg; PNG, WebP too",
+    )
     TRACKER_SCHEDULE: Literal["tiers"] = Field(default="tiers", description="how the Tracker decides when to look next")
+    EMBEDDER: Literal["auto", "perceptual", "clip", "none"] = Field(
+        default="auto",
+        description="what describes frames: perceptual (built in), clip (extra vision), none; "
+        "auto: clip where CLIP_MODEL is set",
+    )
+    CLIP_MODEL: str | None = Field(
+        default=None,
+        description="CLIP ViT-B/32 as ONNX on the Hugging Face Hub, owner/name or owner/name@revision, "
+        "as Xenova/clip-vit-base-patch32",
+        pattern=r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$",
+    )
+    CLIP_SHA256: str | None = Field(
+        default=None, description="what the model file's SHA-256 must be; unset: not checked", pattern=r"^[0-9a-f]{64}$"
+    )
+    MAX_VECTORS: int = Field(
+        default=40_000, ge=1_000, description="vectors of frames that stay in SQL, 2.6 KB each; the oldest make room"
+    )
     JANITOR_ENABLED: bool = Field(default=True, description="false: the Janitor does nothing")
     JANITOR_RETENTION_DAYS: int = Field(default=7, ge=1, description="days a sample or a video stays in SQL")
+    JANITOR_EVENT_RETENTION_DAYS: int = Field(default=3, ge=1, description="days an event stays in SQL")
     JANITOR_SAFETY_CHECK: bool = Field(
         default=True,
         description="delete a video only when its metadata was read back from the vault and its stages ended",
     )
     JANITOR_SQL_BUDGET_MB: int = Field(
         default=512, ge=64, description="megabytes; above this database size closed days are archived early"
+    )
+
+    EVENT_BUS_ENABLED: bool = Field(
+        default=True, description="false: what is emitted is dropped; what is recorded with a change stays"
+    )
+    EVENT_BUS_WEBHOOK_URL: SecretStr | None = Field(
+        default=None, description="http:// or https:// address that events are posted to"
+    )
+    EVENT_BUS_WEBHOOK_TYPES: tuple[str, ...] = Field(
+        default=("*",), description='event types to post, as a JSON list such as ["video.*", "key.disabled"]'
+    )
+    EVENT_BUS_WEBHOOK_SECRET: SecretStr | None = Field(
+        default=None, description="what posts are signed with, any text or whsec_ and base64; unset: not signed"
     )
 
     DISCORD_WEBHOOK_ALERTS: SecretStr | None = Field(
@@ -151,6 +320,35 @@ class Settings(BaseSettings):
         default=None, description="Discord webhook for tracked videos"
     )
     DISCORD_WEBHOOK_OPS: SecretStr | None = Field(default=None, description="Discord webhook for operations")
+    NOTIFY_URLS: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="other chats that get every alert, as a JSON list of Apprise addresses such as "
+        '["slack://…"]; needs pleiades-atlas[notify]',
+    )
+
+    HEARTBEAT_URL: SecretStr | None = Field(
+        default=None,
+        description="address that each heartbeat calls, with /fail when Degraded, so that silence is noticed elsewhere",
+    )
+    LOG_FORMAT: Literal["text", "json"] = Field(default="text", description="how commands log to stderr: text or json")
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="what of ours is logged: DEBUG, INFO, WARNING or ERROR"
+    )
+
+    @field_validator("EVENT_BUS_WEBHOOK_URL")
+    @classmethod
+    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("not an address of HTTP")
+        return url
+
+    @field_validator("EVENT_BUS_WEBHOOK_SECRET")
+    @classmethod
+    def _is_signing_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        text = secret.get_secret_value() if secret is not None else ""
+        if text.startswith("whsec_") and not re.fullmatch(r"whsec_([A-Za-z0-9+/]{4})+([A-Za-z0-9+/=]{4})?", text):
+            raise ValueError("what follows whsec_ is no base64")
+        return secret
 
     @field_validator("DATABASE_URL")
     @classmethod
@@ -176,10 +374,23 @@ class Settings(BaseSettings):
                     "set it to huggingface, gcs or s3"
                 )
         problems += [
-            f"{name} is not set: VAULT_PROVIDER={self.VAULT_PROVIDER} needs it{_purpose(name)}"
-            for name in _REQUIRED.get(self.VAULT_PROVIDER, ())
+            f"{name} is not set: {choice}={chosen} needs it{_purpose(name)}"
+            for choice, needs in _REQUIRED.items()
+            for chosen in (getattr(self, choice),)
+            for name in needs.get(chosen, ())
             if getattr(self, name) is None
         ]
+        if self.COMPLIANCE_MODE and self.TRANSCRIPT_SOURCE == "youtube-transcript-api":
+            problems.append(
+                "TRANSCRIPT_SOURCE is youtube-transcript-api: compliance mode refuses what YouTube's API does not "
+                "give; set it to owned, folder or none, or set COMPLIANCE_MODE to false where you may"
+            )
+        for least, most in _RANGES:
+            low, high = getattr(self, least), getattr(self, most)
+            if low is not None and high is not None and low > high:
+                problems.append(f"{least} is more than {most}: nothing would pass the Hunter's gate")
+        for category in sorted({*self.GATE_CATEGORIES} & {*self.GATE_DENIED_CATEGORIES}):
+            problems.append(f"GATE_CATEGORIES and GATE_DENIED_CATEGORIES both hold {category}")
         try:
             parse_key_pool(self.YOUTUBE_API_KEY_POOL_JSON)
         except ConfigurationError as exc:

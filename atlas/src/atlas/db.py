@@ -73,7 +73,36 @@ class DatabaseManager:
         conn: Connection | None = None
         try:
             async with pool.connection() as conn:
+                try:
+                    yield conn
+                finally:
+                    afterwards = conn.afterwards()  # not later: the connection may be somebody else's by then
+        except Error as exc:
+            if not is_connection_failure(exc, conn):
+                raise
+            raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
+        for act in afterwards:
+            act()
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[Connection]:
+        """Lend a connection outside the pool, each statement a transaction of its own: for what lasts, as LISTEN does.
+
+        Raises:
+            ConfigurationError: the settings are wrong.
+            DatabaseUnavailable: no connection could be had, or it broke.
+        """
+        from psycopg import Error
+
+        from atlas._connection import connect, is_connection_failure
+
+        conn: Connection | None = None
+        try:
+            conn = await connect(await self._where())
+            try:
                 yield conn
+            finally:
+                await conn.close()
         except Error as exc:
             if not is_connection_failure(exc, conn):
                 raise

@@ -5,6 +5,8 @@
     AtlasError
     ├── ConfigurationError        a setting is missing or wrong: mend it (exit code 2)
     ├── DatabaseUnavailable       PostgreSQL cannot be reached
+    ├── CircuitOpen               a service failed too often: left in peace until ``until``
+    ├── ModelUnavailable          a model could not be fetched: later may work
     ├── LeaseLost                 the token is no longer ours: somebody else has the rows
     ├── VaultError
     │   ├── VaultNotFound         the object is not there
@@ -44,6 +46,21 @@ class ConfigurationError(AtlasError):
 
 class DatabaseUnavailable(AtlasError):
     """PostgreSQL cannot be reached or does not answer; trying later may work."""
+
+    retryable = True
+
+
+class CircuitOpen(AtlasError):
+    """The service ``name`` failed several times in a row and is not asked before ``until``."""
+
+    def __init__(self, name: str, until: datetime) -> None:
+        super().__init__(f"{name} failed too often; it is left in peace until {until:%Y-%m-%d %H:%M:%S} UTC")
+        self.name = name
+        self.until = until
+
+
+class ModelUnavailable(AtlasError):
+    """A model is not on this machine and could not be fetched; trying later may work."""
 
     retryable = True
 

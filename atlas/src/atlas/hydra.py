@@ -33,7 +33,7 @@ from atlas.errors import (
 )
 from atlas.keys import KeyRing
 from atlas.notifications import AlertChannel, AlertLevel, DiscordNotifier
-from atlas.quota import QuotaLedger, pacific_day, reset_at
+from atlas.quota import UNNAMED, QuotaLedger, pacific_day, reset_at
 from atlas.retry import Sleep, can_heal, retry_async
 
 T = TypeVar("T")
@@ -46,9 +46,17 @@ class Executor(Protocol):
     """Whoever can run a call with a key."""
 
     async def execute_async(
-        self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
+        self,
+        make_request: Callable[[str], Awaitable[T]],
+        *,
+        bucket: Bucket = "general",
+        cost: int = 1,
+        purpose: str = UNNAMED,
     ) -> T:
-        """Await ``make_request(key)``, and again where that heals; ``cost`` units of ``bucket`` a time."""
+        """Await ``make_request(key)``, and again where that heals; ``cost`` units of ``bucket`` a time.
+
+        ``purpose`` says what they are used for.
+        """
         ...
 
 
@@ -60,7 +68,12 @@ class SingleKey:
         self._sleep = sleep
 
     async def execute_async(
-        self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
+        self,
+        make_request: Callable[[str], Awaitable[T]],
+        *,
+        bucket: Bucket = "general",
+        cost: int = 1,
+        purpose: str = UNNAMED,
     ) -> T:
         """Await ``make_request(key)``, and again where that heals; nothing is counted."""
         return await retry_async(lambda: make_request(self._key.get_secret_value()), when=_heals, sleep=self._sleep)
@@ -90,9 +103,14 @@ class HydraExecutor:
         self._announced: set[tuple[str, Bucket, date]] = set()
 
     async def execute_async(
-        self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
+        self,
+        make_request: Callable[[str], Awaitable[T]],
+        *,
+        bucket: Bucket = "general",
+        cost: int = 1,
+        purpose: str = UNNAMED,
     ) -> T:
-        """Await ``make_request(key)`` with a live key; each attempt first reserves ``cost`` units.
+        """Await ``make_request(key)`` with a live key; each attempt first reserves ``cost`` units for ``purpose``.
 
         ``make_request`` makes one attempt and raises the classified errors of ``atlas.errors``.
 
@@ -106,7 +124,7 @@ class HydraExecutor:
             key = await self._key(bucket, spent)
             try:
                 return await retry_async(
-                    partial(self._attempt, make_request, key, bucket, cost),
+                    partial(self._attempt, make_request, key, bucket, cost, purpose),
                     when=_heals,
                     sleep=self._sleep,
                 )
@@ -116,18 +134,20 @@ class HydraExecutor:
             except KeyRejected as error:
                 await self._disable(key, error)
 
-    async def _attempt(self, make_request: Callable[[str], Awaitable[T]], key: ApiKey, bucket: Bucket, cost: int) -> T:
+    async def _attempt(
+        self, make_request: Callable[[str], Awaitable[T]], key: ApiKey, bucket: Bucket, cost: int, purpose: str
+    ) -> T:
         now = clock.now()
-        await self._ledger.reserve(key.project, bucket, cost, now=now)
+        await self._ledger.reserve(key.project, bucket, cost, purpose=purpose, now=now)
         try:
             return await make_request(key.secret.get_secret_value())
         except QuotaRefused:
-            await self._ledger.refused(key.project, bucket, cost, now=now)
+            await self._ledger.refused(key.project, bucket, cost, purpose=purpose, now=now)
             raise
         except (KeyRejected, ApiUnavailable) as error:
             # A rejected key is turned away before any project is charged.
             if isinstance(error, KeyRejected) or not error.sent:
-                await self._ledger.refund(key.project, bucket, cost, now=now)
+                await self._ledger.refund(key.project, bucket, cost, purpose=purpose, now=now)
             raise
 
     async def _key(self, bucket: Bucket, spent: set[str]) -> ApiKey:

@@ -90,10 +90,13 @@ class KeyRing:
             await self._events.record(conn, "key.disabled", key.fingerprint, payload, now=now)
         return True
 
-    async def enable(self, fingerprint: str) -> bool:
+    async def enable(self, fingerprint: str, *, now: datetime | None = None) -> bool:
         """Put a disabled key back to work; False when none of that fingerprint is disabled."""
         async with self._db.get_connection() as conn:
-            return await conn.fetchval(SQL["enable"], fingerprint=fingerprint) is not None
+            if await conn.fetchval(SQL["enable"], fingerprint=fingerprint) is None:
+                return False
+            await self._events.record(conn, "key.enabled", fingerprint, now=now)
+        return True
 
     async def states(self) -> list[KeyState]:
         """Tell the state of every key ever used, whatever the pool."""

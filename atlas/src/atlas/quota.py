@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from typing import NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -16,6 +15,9 @@ from atlas.db import DatabaseManager
 from atlas.errors import Bucket, QuotaExhausted
 from atlas.events import EventBus
 
+if TYPE_CHECKING:
+    from atlas.db import Connection
+
 SQL = sql.load("atlas", "quota.sql")
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -23,10 +25,18 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 
+UNNAMED = "other"
+"""The purpose of calls that name none."""
+
 
 def pacific_day(now: datetime) -> date:
     """The quota day that ``now`` belongs to."""
     return now.astimezone(PACIFIC).date()
+
+
+def began_at(now: datetime) -> datetime:
+    """When the quota day of ``now`` began, in UTC: the last midnight Pacific."""
+    return datetime.combine(pacific_day(now), time(), PACIFIC).astimezone(UTC)
 
 
 def reset_at(now: datetime) -> datetime:
@@ -45,6 +55,8 @@ class Usage(NamedTuple):
     limit: int
     refused_at: datetime | None
     """When the server said that the bucket is spent."""
+    purposes: Mapping[str, int]
+    """The units used, by what they were used for."""
 
     @property
     def left(self) -> int:
@@ -76,8 +88,10 @@ class QuotaLedger:
             return self._given_limits
         return cast("Mapping[Bucket, int]", shared_settings.daily_quota)
 
-    async def reserve(self, project: str, bucket: Bucket, units: int = 1, *, now: datetime | None = None) -> None:
-        """Count ``units`` that are about to be used.
+    async def reserve(
+        self, project: str, bucket: Bucket, units: int = 1, *, purpose: str = UNNAMED, now: datetime | None = None
+    ) -> None:
+        """Count ``units`` that are about to be used for ``purpose``.
 
         Raises:
             QuotaExhausted: they do not fit into what is left of the day; nothing was counted.
@@ -87,20 +101,22 @@ class QuotaLedger:
             used = await conn.fetchval(
                 SQL["reserve"],
                 project=project, bucket=bucket, day=pacific_day(now), units=units, limit=self._limits[bucket],
+                purpose=purpose,
             )  # fmt: skip
         if used is None:
             raise QuotaExhausted(bucket, reset_at(now))
 
-    async def refund(self, project: str, bucket: Bucket, units: int, *, now: datetime | None = None) -> None:
-        """Take back reserved ``units`` of a call that the server cannot have counted."""
+    async def refund(
+        self, project: str, bucket: Bucket, units: int, *, purpose: str = UNNAMED, now: datetime | None = None
+    ) -> None:
+        """Take back ``units`` reserved for ``purpose``, of a call that the server cannot have counted."""
         now = now or clock.now()
         async with self._db.get_connection() as conn:
-            await conn.execute(
-                SQL["refund"],
-                {"project": project, "bucket": bucket, "day": pacific_day(now), "units": units},
-            )
+            await self._take_back(conn, project, bucket, units, purpose, now)
 
-    async def refused(self, project: str, bucket: Bucket, units: int, *, now: datetime | None = None) -> None:
+    async def refused(
+        self, project: str, bucket: Bucket, units: int, *, purpose: str = UNNAMED, now: datetime | None = None
+    ) -> None:
         """Record that the server says the bucket is spent: nothing of it is reserved again before the reset.
 
         The reserved ``units`` of the refused call are given back.
@@ -108,9 +124,9 @@ class QuotaLedger:
         now = now or clock.now()
         async with self._db.get_connection() as conn:
             await conn.execute(
-                SQL["refused"],
-                {"project": project, "bucket": bucket, "day": pacific_day(now), "units": units, "now": now},
+                SQL["refused"], {"project": project, "bucket": bucket, "day": pacific_day(now), "now": now}
             )
+            await self._take_back(conn, project, bucket, units, purpose, now)
 
     async def announce(self, project: str, bucket: Bucket, *, now: datetime | None = None) -> bool:
         """Record the event ``quota.exhausted``, and say whether we are the first to notice today.
@@ -131,29 +147,16 @@ class QuotaLedger:
 
     async def left(self, bucket: Bucket, projects: Iterable[str], *, now: datetime | None = None) -> int:
         """Count the units of ``bucket`` that ``projects`` together may still use today."""
-        now = now or clock.now()
-        day, limit, names = pacific_day(now), self._limits[bucket], sorted(set(projects))
-        async with self._db.get_connection() as conn:
-            rows = await conn.fetch(SQL["usage_of"], projects=names, bucket=bucket, day=day)
-        known = [Usage(bucket=bucket, day=day, limit=limit, **row) for row in rows]
-        return limit * (len(names) - len(known)) + sum(usage.left for usage in known)
+        return sum(usage.left for usage in await self.usage(projects, now=now) if usage.bucket == bucket)
 
-    async def share(
-        self, bucket: Bucket, projects: Iterable[str], *, every: timedelta, now: datetime | None = None
-    ) -> int:
-        """Tell what a run that comes round ``every`` so often may use, so that the rest lasts all day.
-
-        At least one unit while any is left, and never more than is left.
-        """
-        now = now or clock.now()
-        runs = max(1, math.ceil((reset_at(now) - now) / every))
-        return math.ceil(await self.left(bucket, projects, now=now) / runs)
-
-    async def usage(self, *, now: datetime | None = None, day: date | None = None) -> list[Usage]:
-        """Tell what each project used of each bucket on a Pacific ``day`` (default: today's)."""
+    async def usage(
+        self, projects: Iterable[str] | None = None, *, now: datetime | None = None, day: date | None = None
+    ) -> list[Usage]:
+        """Tell what each project (default: every known one) used of each bucket on a Pacific ``day`` (today's)."""
         day = day or pacific_day(now or clock.now())
+        asked = None if projects is None else sorted(set(projects))
         async with self._db.get_connection() as conn:
-            rows = await conn.fetch(SQL["usage"], day=day, buckets=list(BUCKETS))
+            rows = await conn.fetch(SQL["usage"], day=day, buckets=list(BUCKETS), projects=asked)
         return [Usage(day=day, limit=self._limits[row["bucket"]], **row) for row in rows]
 
     async def totals(self) -> dict[Bucket, int]:
@@ -161,3 +164,11 @@ class QuotaLedger:
         async with self._db.get_connection() as conn:
             rows = await conn.fetch(SQL["totals"])
         return dict.fromkeys(BUCKETS, 0) | {row["bucket"]: row["used"] for row in rows}
+
+    async def _take_back(
+        self, conn: Connection, project: str, bucket: Bucket, units: int, purpose: str, now: datetime
+    ) -> None:
+        await conn.execute(
+            SQL["refund"],
+            {"project": project, "bucket": bucket, "day": pacific_day(now), "units": units, "purpose": purpose},
+        )

@@ -1,30 +1,35 @@
 -- name: reserve
 -- Count units that are about to be used; no row when they would not fit, or the server has said that nothing is left.
 -- The row is locked while it is decided, so any number of workers together never pass the limit.
-INSERT INTO quota_usage AS kept (project, bucket, day, used)
-SELECT %(project)s, %(bucket)s, %(day)s, %(units)s
+INSERT INTO quota_usage AS kept (project, bucket, day, used, purposes)
+SELECT %(project)s, %(bucket)s, %(day)s, %(units)s, jsonb_build_object(%(purpose)s::text, %(units)s)
  WHERE %(units)s <= %(limit)s
     ON CONFLICT (project, bucket, day) DO UPDATE
-   SET used = kept.used + excluded.used
+   SET used = kept.used + excluded.used,
+       purposes = kept.purposes || jsonb_build_object(
+           %(purpose)s::text, coalesce((kept.purposes ->> %(purpose)s)::int, 0) + excluded.used
+       )
  WHERE kept.used + excluded.used <= %(limit)s
    AND kept.refused_at IS NULL
 RETURNING used;
 
 -- name: refund
--- Take back units of calls that the server cannot have counted.
+-- Take back units of calls that the server cannot have counted, no more than were used for that purpose.
 UPDATE quota_usage
-   SET used = greatest(used - %(units)s, 0)
+   SET used = used - least(%(units)s, coalesce((purposes ->> %(purpose)s)::int, 0)),
+       purposes = purposes || jsonb_build_object(
+           %(purpose)s::text, greatest(coalesce((purposes ->> %(purpose)s)::int, 0) - %(units)s, 0)
+       )
  WHERE project = %(project)s
    AND bucket = %(bucket)s
    AND day = %(day)s;
 
 -- name: refused
--- The server knows better: the refused units were not used, and nothing is left of the day.
+-- The server knows better: nothing is left of the day.
 INSERT INTO quota_usage AS kept (project, bucket, day, used, refused_at)
 VALUES (%(project)s, %(bucket)s, %(day)s, 0, %(now)s)
     ON CONFLICT (project, bucket, day) DO UPDATE
-   SET used = greatest(kept.used - %(units)s, 0),
-       refused_at = coalesce(kept.refused_at, excluded.refused_at);
+   SET refused_at = coalesce(kept.refused_at, excluded.refused_at);
 
 -- name: announce
 -- Take the right to say that a bucket is spent: a row for the first who asks, and for nobody else before the reset.
@@ -35,22 +40,17 @@ VALUES (%(name)s, %(token)s, %(reset_at)s)
  WHERE held.leased_until <= %(now)s
 RETURNING name;
 
--- name: usage_of
--- What the given projects have used of a bucket; projects that used nothing have no row.
-SELECT project, used, refused_at
-  FROM quota_usage
- WHERE project = ANY(%(projects)s)
-   AND bucket = %(bucket)s
-   AND day = %(day)s;
-
 -- name: usage
--- Every project we know and every bucket on a day, also where nothing was used.
+-- Every project we know, or those asked about, and every bucket on a day, also where nothing was used.
 WITH known AS (
-    SELECT project FROM api_keys
+    SELECT project FROM api_keys WHERE %(projects)s::text[] IS NULL
      UNION
-    SELECT project FROM quota_usage WHERE day = %(day)s
+    SELECT project FROM quota_usage WHERE day = %(day)s AND %(projects)s::text[] IS NULL
+     UNION
+    SELECT unnest(%(projects)s::text[])
 )
-SELECT known.project, bucket.name AS bucket, coalesce(used, 0) AS used, refused_at
+SELECT known.project, bucket.name AS bucket, coalesce(used, 0) AS used, refused_at,
+       coalesce(purposes, '{}') AS purposes
   FROM known
  CROSS JOIN unnest(%(buckets)s::text[]) WITH ORDINALITY AS bucket (name, position)
   LEFT JOIN quota_usage

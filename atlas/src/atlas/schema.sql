@@ -44,9 +44,9 @@ CREATE TABLE channel_history (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     channel_id text COLLATE "C" NOT NULL,
     changed_at timestamptz NOT NULL,
-    old_title  text,
+    old_title  text,                                   -- or handle, or country, as the event type says
     new_title  text,
-    event_type text NOT NULL
+    event_type text NOT NULL CHECK (event_type IN ('renamed', 'handle_changed', 'country_changed'))
 );
 
 -- A channel's past names, newest last.
@@ -90,13 +90,22 @@ CREATE INDEX videos_discovered ON videos (discovered_at, id);
 -- The foreign key's own look-ups, and a channel's videos.
 CREATE INDEX videos_channel ON videos (channel_id);
 
+-- A title that a video had; it goes with the video, since the vault has it by then.
+CREATE TABLE video_history (
+    video_id   text COLLATE "C" NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+    changed_at timestamptz NOT NULL,
+    old_title  text        NOT NULL,
+    new_title  text        NOT NULL,
+    PRIMARY KEY (video_id, changed_at)
+);
+
 -- A row is work left for an agent on a video; it goes away when the work ends well.
 CREATE TABLE video_stage (
     video_id        text COLLATE "C" NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
     stage           text        NOT NULL CHECK (stage IN ('painter', 'scribe')),
     state           text        NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'DEAD')),
     attempts        smallint    NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz NOT NULL,
+    next_attempt_at timestamptz NOT NULL,              -- infinity: not before the Painter has ended with the video
     reason          text,
     lease_token     uuid,
     leased_until    timestamptz,
@@ -155,8 +164,11 @@ CREATE TABLE search_queue (
     status             text        NOT NULL DEFAULT 'ACTIVE' CHECK (status IN ('ACTIVE', 'ASLEEP')),
     next_search_at     timestamptz NOT NULL,
     last_searched_at   timestamptz,
+    searched_until     timestamptz,                    -- publication times up to here were searched
     window_after       timestamptz,                    -- the publication window of the last search
     window_before      timestamptz,
+    window_seen        integer     NOT NULL DEFAULT 0, -- results passed in that window
+    window_rest        timestamptz,                    -- what of it is older than this is left; absent: nothing
     next_page_token    text,                           -- where that window goes on
     page_token_at      timestamptz,                    -- when the token was given
     result_count_total bigint      NOT NULL DEFAULT 0, -- candidates seen, ever
@@ -176,19 +188,68 @@ CREATE INDEX search_queue_due ON search_queue (
 ) WHERE status = 'ACTIVE';
 
 ------------------------------------------------------------------------------------------------------------------------
--- What a frame looks like.
+-- Other sources of candidates: walks of back catalogues, charts, feeds.
+------------------------------------------------------------------------------------------------------------------------
+CREATE TABLE sources (
+    kind         text COLLATE "C" NOT NULL CHECK (kind IN ('walk', 'chart', 'feed')),
+    name         text COLLATE "C" NOT NULL,            -- a channel's id; a chart's region, or region:category
+    next_read_at timestamptz NOT NULL,
+    last_read_at timestamptz,
+    page_token   text,                                 -- where it goes on; absent: at the beginning
+    passed       integer     NOT NULL DEFAULT 0,       -- videos before that place
+    back_to      timestamptz,                          -- a walk ends at older videos than this; absent: at the last
+    attempts     smallint    NOT NULL DEFAULT 0,       -- failures in a row
+    reason       text,
+    lease_token  uuid,
+    leased_until timestamptz,
+    added_at     timestamptz NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+
+-- fetch_source_batch: the due sources of a kind, oldest first.
+CREATE INDEX sources_due ON sources (kind, next_read_at);
+
+-- A candidate that was looked up and not stored: not looked up again for a while.
+CREATE TABLE rejected (
+    video_id text COLLATE "C" PRIMARY KEY,
+    reason   text        NOT NULL,
+    until    timestamptz NOT NULL
+);
+
+-- forget_rejected: those whose time is up.
+CREATE INDEX rejected_until ON rejected (until);
+
+------------------------------------------------------------------------------------------------------------------------
+-- What the Scribe knows of a hot video; it goes with the video. The vault has what it was made from.
 ------------------------------------------------------------------------------------------------------------------------
 CREATE TABLE video_vectors (
-    video_id    text COLLATE "C" NOT NULL,
-    frame_index smallint    NOT NULL,
-    source_type text        NOT NULL,                  -- the model; never mixed in one search
-    vector      vector(512) NOT NULL,
-    created_at  timestamptz NOT NULL,
+    video_id    text COLLATE "C" NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+    frame_index smallint     NOT NULL,
+    source_type text         NOT NULL,                 -- the model; never mixed in one search
+    vector      halfvec(512) NOT NULL,                 -- of length 1; at full precision it would leave its row (TOAST)
+    created_at  timestamptz  NOT NULL,
     PRIMARY KEY (video_id, frame_index, source_type)
 );
 
--- find_similar: nearest frames by cosine distance.
-CREATE INDEX video_vectors_nearest ON video_vectors USING hnsw (vector vector_cosine_ops);
+-- find_similar, find_duplicates: nearest frames by cosine distance, of all models.
+CREATE INDEX video_vectors_nearest ON video_vectors USING hnsw (vector halfvec_cosine_ops);
+-- trim_vectors: the newest, and what is older.
+CREATE INDEX video_vectors_age ON video_vectors (created_at);
+
+CREATE TABLE video_features (
+    video_id      text COLLATE "C" PRIMARY KEY REFERENCES videos (id) ON DELETE CASCADE,
+    language      text,                                -- ISO 639, of title and transcript; absent when unsure
+    title_length  smallint    NOT NULL,                -- characters
+    title_words   smallint    NOT NULL,
+    caps_share    real        NOT NULL,                -- of the title's letters that have case, 0 … 1
+    emoji         smallint    NOT NULL,
+    question      boolean     NOT NULL,
+    exclamations  smallint    NOT NULL,
+    numerals      smallint    NOT NULL,                -- numbers, not digits
+    hashtags      smallint    NOT NULL,
+    spoken_words  integer,                             -- of the transcript; absent without one
+    created_at    timestamptz NOT NULL
+);
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Events: an audit trail nobody rewrites.
@@ -199,8 +260,12 @@ CREATE TABLE system_events (
     entity_id  text COLLATE "C",
     payload    jsonb       NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL,
+    xact       xid8        NOT NULL DEFAULT pg_current_xact_id(),-- ids are no order of commits: readers go by this
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
+
+-- look: what was committed since a reader looked last.
+CREATE INDEX system_events_xact ON system_events (xact);
 
 CREATE TABLE system_events_default PARTITION OF system_events DEFAULT;
 
@@ -212,6 +277,46 @@ END $$;
 CREATE TRIGGER system_events_immutable BEFORE UPDATE OR DELETE ON system_events
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+-- Partitions inherit the trigger for rows, not this one: each gets its own when it is made.
+CREATE TRIGGER untruncated BEFORE TRUNCATE ON system_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER untruncated BEFORE TRUNCATE ON system_events_default
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Who listens is told that there is something to read; a transaction tells it once, however much it records.
+CREATE FUNCTION tell_of_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('pleiades_events', '');
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER system_events_told AFTER INSERT ON system_events
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_of_events();
+
+-- How far a reader has come that goes on there when it comes back, in this process or another.
+CREATE TABLE event_readers (
+    name         text        PRIMARY KEY,
+    seen         pg_snapshot NOT NULL,                 -- all events of these transactions are behind it
+    last_id      bigint      NOT NULL,                 -- the newest of them
+    upto         pg_snapshot,                          -- what it reads now: the events of these transactions besides
+    upto_id      bigint,                               -- the newest of those
+    position     bigint,                               -- the last one it read
+    moved_at     timestamptz NOT NULL,
+    lease_token  uuid,
+    leased_until timestamptz
+);
+
+-- An event that a webhook refused, or could not take for too long.
+CREATE TABLE event_dead_letters (
+    event_id   bigint      PRIMARY KEY,
+    event_type text        NOT NULL,
+    entity_id  text COLLATE "C",
+    payload    jsonb       NOT NULL,
+    created_at timestamptz NOT NULL,
+    failed_at  timestamptz NOT NULL,
+    reason     text        NOT NULL
+);
+
 ------------------------------------------------------------------------------------------------------------------------
 -- Quota, keys, the vault's index, and leases that have no queue of their own.
 ------------------------------------------------------------------------------------------------------------------------
@@ -220,6 +325,7 @@ CREATE TABLE quota_usage (
     bucket     text    NOT NULL CHECK (bucket IN ('search', 'stats', 'general')),
     day        date    NOT NULL,                       -- the Pacific day
     used       integer NOT NULL DEFAULT 0 CHECK (used >= 0),
+    purposes   jsonb   NOT NULL DEFAULT '{}',          -- the same units by what they were used for: {"poll": 12, …}
     refused_at timestamptz,                            -- when the server said the bucket is spent
     PRIMARY KEY (project, bucket, day)
 );
@@ -260,4 +366,45 @@ CREATE TABLE work_leases (
     name         text        PRIMARY KEY,
     lease_token  uuid        NOT NULL,
     leased_until timestamptz NOT NULL
+);
+
+------------------------------------------------------------------------------------------------------------------------
+-- How the system is: what runs leave behind for those who watch it.
+------------------------------------------------------------------------------------------------------------------------
+-- The last run of an agent.
+CREATE TABLE agent_runs (
+    agent        text        PRIMARY KEY,
+    run_id       text        NOT NULL,
+    started_at   timestamptz NOT NULL,
+    ended_at     timestamptz NOT NULL,
+    reason       text,                                 -- why it failed; absent when it completed
+    summary      jsonb       NOT NULL DEFAULT '{}',    -- what it did; of one that failed: nothing
+    completed_at timestamptz                           -- when a run last completed
+);
+
+-- What was swallowed by any process, ever: events, alerts.
+CREATE TABLE losses (
+    kind    text        PRIMARY KEY,
+    lost    bigint      NOT NULL,
+    last_at timestamptz NOT NULL
+);
+
+-- A circuit breaker as the last process left it that used it.
+CREATE TABLE breakers (
+    name     text        PRIMARY KEY,
+    state    text        NOT NULL CHECK (state IN ('closed', 'opened', 'half-opened')),
+    failures integer     NOT NULL,                     -- in a row
+    until    timestamptz,                              -- when an opened one lets the next call through
+    told_at  timestamptz NOT NULL
+);
+
+-- What the heartbeat said last.
+CREATE TABLE heartbeat (
+    one     boolean     PRIMARY KEY DEFAULT true CHECK (one),
+    state   text        NOT NULL CHECK (state IN ('Healthy', 'Attention', 'Degraded')),
+    reasons text[]      NOT NULL,                      -- their kinds
+    since   timestamptz NOT NULL,                      -- when this state began
+    told_at timestamptz NOT NULL,                      -- when OPS was told
+    told_by uuid        NOT NULL,                      -- whose turn it was to tell
+    seen_at timestamptz NOT NULL
 );

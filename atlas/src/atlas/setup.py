@@ -23,6 +23,9 @@ SQL = sql.load("atlas", "setup.sql")
 OLDEST_SERVER = 150_000
 """The oldest ``server_version_num`` that has what schema.sql needs."""
 
+OLDEST_PGVECTOR = [0, 8]
+"""Half precision came with 0.7; a search that goes on until it has enough of one model, with 0.8."""
+
 
 class Migration(NamedTuple):
     """A forward step: ``migrations/NNNN_name.sql``."""
@@ -140,9 +143,15 @@ async def _refuse_unfit(conn: Connection) -> None:
         raise ConfigurationError(f"the server is PostgreSQL {server['version'] // 10_000}: Pleiades needs 15 or later")
     if server["encoding"] != "UTF8":
         raise ConfigurationError(f"the database is encoded in {server['encoding']}: create one with ENCODING 'UTF8'")
-    if not server["has_vector"]:
+    if server["vector"] is None:
         raise ConfigurationError(
             "the server has no pgvector: install it (package postgresql-NN-pgvector, image pgvector/pgvector)"
+        )
+    if server["vector"] < OLDEST_PGVECTOR:
+        found = ".".join(map(str, server["vector"]))
+        raise ConfigurationError(
+            f"the server has pgvector {found}: Pleiades needs 0.8 or later; where an older one is in the database "
+            "already, ALTER EXTENSION vector UPDATE"
         )
     if taken := await conn.fetch(SQL["taken"], names=_table_names()):
         raise ConfigurationError(

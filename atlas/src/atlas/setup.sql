@@ -10,7 +10,9 @@ SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '5
 -- What the server is and has.
 SELECT current_setting('server_version_num')::int AS version,
        current_setting('server_encoding') AS encoding,
-       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') AS has_vector;
+       (SELECT string_to_array(coalesce(installed_version, default_version), '.')::int[]
+          FROM pg_available_extensions
+         WHERE name = 'vector') AS vector;
 
 -- name: has_history
 -- Is there a schema_migrations that is ours? Null: there is none at all.

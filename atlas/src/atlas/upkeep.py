@@ -42,6 +42,11 @@ def archiving(day: date) -> str:
     return f"archive {day}"
 
 
+def archiving_events(day: date) -> str:
+    """Name the work of archiving the events of ``day``."""
+    return f"archive events {day}"
+
+
 async def recognised(vault: VaultStrategy, database: DatabaseManager) -> None:
     """Make the vault ready, and make sure that it is the one this database archives into.
 
@@ -101,11 +106,17 @@ class Upkeep:
     # -- Removal ------------------------------------------------------------------------------------------------------
 
     async def expired(self, *, keep_days: int | None, now: datetime) -> list[Expired]:
-        """Name the days of which some part is older than ``keep_days``: they go as a whole."""
+        """Name the days of which some part is older than ``keep_days``: they go as a whole.
+
+        Not those of events: they are what everything else can be told from, and hold no statistics.
+        """
+        from atlas.vault.kinds import KINDS  # brings Arrow along
+
         if keep_days is None:
             return []
         through = (now - timedelta(days=keep_days)).date()
-        return await asyncio.to_thread(audit.expired, self._vault, through=through)
+        kinds = [kind for kind in KINDS if kind != "events"]
+        return await asyncio.to_thread(audit.expired, self._vault, through=through, kinds=kinds)
 
     async def expire(self, past: Expired, *, now: datetime) -> bool:
         """Remove a day that is past its time, from the index first; False when somebody else is at that day."""

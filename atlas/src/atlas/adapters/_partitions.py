@@ -33,6 +33,7 @@ class Partitioned(NamedTuple):
     table: str
     column: str
     monthly: bool = False
+    immutable: bool = False
 
     @property
     def default(self) -> str:
@@ -55,7 +56,7 @@ class Partitioned(NamedTuple):
 
 VIDEO_STATS = Partitioned("video_stats_log", "timestamp")
 CHANNEL_STATS = Partitioned("channel_stats_log", "timestamp", monthly=True)
-EVENTS = Partitioned("system_events", "created_at")
+EVENTS = Partitioned("system_events", "created_at", immutable=True)
 ALL = (VIDEO_STATS, CHANNEL_STATS, EVENTS)
 
 
@@ -126,6 +127,8 @@ async def _create(conn: Connection, table: Partitioned, partition: Partition) ->
         for step in ("still_triggers", "copy", "remove", "wake_triggers"):
             await _run(conn, step, **names)
     await _run(conn, "attach", **names)
+    if table.immutable:
+        await _run(conn, "keep_untruncated", **names)
 
 
 async def _run(conn: Connection, name: str, **names: Composable) -> None:

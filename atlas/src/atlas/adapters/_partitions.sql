@@ -54,6 +54,10 @@ ALTER TABLE {default} ENABLE TRIGGER USER;
 -- Rows of these times go there from now on.
 ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({stop});
 
+-- name: keep_untruncated
+-- What refuses changes of rows is inherited; what refuses to empty a table is not.
+CREATE TRIGGER untruncated BEFORE TRUNCATE ON {partition} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- name: drop
 -- The partition and its rows, whatever their number, at once.
 DROP TABLE {partition};

@@ -1,4 +1,4 @@
-"""Reading many samples at once: PostgreSQL copies them out in binary, and its ADBC driver makes them Arrow's."""
+"""Reading many rows at once, samples or events: PostgreSQL copies them out in binary, its ADBC driver into Arrow."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from adbc_driver_manager import AdbcConnection, AdbcStatement, Error, Operationa
 from atlas._connection import address
 from atlas.errors import DatabaseUnavailable
 
-BATCH_BYTES = 8 << 20
-"""For one record batch, about 180,000 samples; two are on their way at any time."""
+BATCH_BYTES = 4 << 20
+"""For one record batch, about 90,000 samples; two are on their way at any time."""
 
 READ_TIMEOUT = timedelta(minutes=30)
 """A day's samples, with the reader's own pace in it."""
@@ -39,7 +39,8 @@ class Reading:
     All that touches the connection happens in one thread, a batch ahead of whoever reads.
     """
 
-    def __init__(self, where: Callable[[], str], query: str) -> None:
+    def __init__(self, where: Callable[[], str], query: str, schema: pa.Schema = SCHEMA) -> None:
+        self._schema = schema
         self._thread = ThreadPoolExecutor(1, "samples")
         self._batches = self._copy(where, query)
         self._statement: AdbcStatement | None = None
@@ -51,7 +52,7 @@ class Reading:
 
         Reading raises ``DatabaseUnavailable`` when the database does not answer, or no longer.
         """
-        return pa.RecordBatchReader.from_batches(SCHEMA, self._ahead())
+        return pa.RecordBatchReader.from_batches(self._schema, self._ahead())
 
     def close(self) -> None:
         """End it, read to the end or not; whoever still waits for a batch is told that there is none."""
@@ -78,7 +79,7 @@ class Reading:
                 statement.set_sql_query(query)
                 stream, _ = statement.execute_query()
                 for batch in pa.RecordBatchReader.from_stream(stream):
-                    yield batch.cast(SCHEMA)
+                    yield batch.cast(self._schema)
         except (OperationalError, OSError) as exc:  # the driver's, and Arrow's about its stream
             raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
 

@@ -5,9 +5,10 @@ All times are aware and in UTC. A ``lease_token`` is shown by whoever ends the w
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
 from atlas.tiers import Tier
@@ -42,8 +43,11 @@ class TermRow(TypedDict):
     pinned: bool
     mention_count: int
     last_searched_at: datetime | None
+    searched_until: datetime | None
     window_after: datetime | None
     window_before: datetime | None
+    window_seen: int
+    window_rest: datetime | None
     next_page_token: str | None
     page_token_at: datetime | None
     result_count_total: int
@@ -61,13 +65,15 @@ class TermOutcome(NamedTuple):
     id: int
     lease_token: UUID
     next_search_at: datetime
+    searched_until: datetime | None = None
     window_after: datetime | None = None
     window_before: datetime | None = None
+    window_seen: int = 0
+    window_rest: datetime | None = None
     next_page_token: str | None = None
     candidates: int = 0
     discovered: int = 0
     yield_: float = 0.0
-    asleep: bool = False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,9 +111,65 @@ class PollOutcome(NamedTuple):
     upload_rate: float
 
 
+class PollHint(NamedTuple):
+    """What a feed says of a channel's next poll: due now, or not before ``not_before``."""
+
+    id: str
+    due: bool
+    not_before: datetime
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Walks, charts, feeds
+# ---------------------------------------------------------------------------------------------------------------------
+
+SourceKind = Literal["walk", "chart", "feed"]
+
+
+class SourceSeed(NamedTuple):
+    """A source to read from ``next_read_at`` on, beginning at ``page_token`` behind ``passed`` videos."""
+
+    name: str
+    next_read_at: datetime
+    page_token: str | None = None
+    passed: int = 0
+    back_to: datetime | None = None
+
+
+class SourceRow(TypedDict):
+    """A leased walk, chart or feed."""
+
+    name: str
+    next_read_at: datetime
+    page_token: str | None
+    passed: int
+    back_to: datetime | None
+    last_read_at: datetime | None
+    attempts: int
+    lease_token: UUID
+
+
+class SourceOutcome(NamedTuple):
+    """A source that was read, and where it goes on; without ``next_read_at`` it has come to its end."""
+
+    name: str
+    lease_token: UUID
+    next_read_at: datetime | None
+    page_token: str | None = None
+    passed: int = 0
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Discovery
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+class Rejected(NamedTuple):
+    """A candidate that was looked up and not stored, and until when it is not looked up again."""
+
+    video_id: str
+    reason: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +284,98 @@ class StageRow(TypedDict):
     lease_token: UUID
 
 
+class VideoReading(NamedTuple):
+    """A video as YouTube tells it now; what is None or empty was not in the answer, but a video may have no tags."""
+
+    id: str
+    title: str | None
+    duration: int | None  # seconds
+    tags: Sequence[str]
+    category_id: str | None
+    default_language: str | None
+    wiki_topics: Sequence[str]
+
+
+class ChannelReading(NamedTuple):
+    """A channel as YouTube tells it now; None was not in the answer, and one that is gone has nothing but its id."""
+
+    id: str
+    title: str | None = None
+    country: str | None = None
+    custom_url: str | None = None  # its handle
+    created_at: datetime | None = None
+    views: int | None = None
+    subscribers: int | None = None  # None when hidden
+    video_count: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What videos look and sound like
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+MOST_VECTORS = 40_000
+"""That stay in SQL unless told otherwise: 104 MB of the half gigabyte, indexes included."""
+
+
+class FrameVector(NamedTuple):
+    """What a frame looks like to the model ``source_type``: 512 numbers, of length 1 as a vector.
+
+    All of them zero says that the frame shows nothing; such a vector is not kept.
+    """
+
+    video_id: str
+    frame_index: int
+    source_type: str
+    vector: Collection[float]
+
+
+class TextFeatures(NamedTuple):
+    """What the words of a video tell: its title, and the transcript when there is one."""
+
+    language: str | None  # ISO 639, of title and transcript; None when unsure
+    title_length: int  # characters
+    title_words: int
+    caps_share: float  # of the title's letters that have case, 0 … 1
+    emoji: int
+    question: bool
+    exclamations: int
+    numerals: int  # numbers, not digits
+    hashtags: int
+    spoken_words: int | None = None  # None without a transcript
+
+
+class Similar(TypedDict):
+    """A video with a frame that looks like one of the video asked about."""
+
+    video_id: str
+    title: str
+    channel_id: str
+    published_at: datetime
+    similarity: float  # cosine of the best pair of frames, 1 for the same picture
+    frame_index: int  # of this video, in that pair
+    own_frame_index: int  # of the video asked about
+    source_type: str  # the model
+
+
+class Duplicate(NamedTuple):
+    """Two videos with frames that look alike; ``similarity`` is that of their best pair."""
+
+    video_id: str
+    other_id: str
+    similarity: float
+    title: str
+    other_title: str
+
+
+class DuplicatePage(NamedTuple):
+    """What came of comparing some videos with all others; ``after`` is where to go on, None when all were compared."""
+
+    pairs: list[Duplicate]
+    compared: int  # videos
+    after: str | None
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Janitor
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,6 +430,17 @@ class Backlog(TypedDict):
     oldest_due_at: datetime | None
 
 
+class DayAhead(NamedTuple):
+    """What will be due by the end of a day, what is late included."""
+
+    terms: int = 0
+    polls: int = 0
+    """Pages of uploads, a channel counted as often as it comes round, a back catalogue as ten; charts."""
+    tracking: int = 0
+    painter: int = 0
+    scribe: int = 0
+
+
 class Archived(TypedDict):
     """What the vault is proven to hold of a kind."""
 
@@ -292,8 +457,54 @@ class Overview(TypedDict):
     watchlist: int
     samples_hot: int
     tiers: dict[Tier, int]
-    backlog: dict[str, Backlog]  # search, channels, tracking, painter, scribe
+    backlog: dict[str, Backlog]  # search, channels, walk, chart, feed, tracking, painter, scribe
     asleep_terms: int
     dead_stages: int
     sql_bytes: int
     vault: dict[str, Archived]  # by kind
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs leave behind for those who watch
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class AgentRun(TypedDict):
+    """How an agent's run ended."""
+
+    agent: str
+    run_id: str
+    started_at: datetime
+    ended_at: datetime
+    reason: str | None  # why it failed; None when it completed
+    summary: dict[str, Any]
+
+
+class LastRun(AgentRun):
+    """The last run of an agent, and when one last completed."""
+
+    completed_at: datetime | None
+
+
+class Loss(NamedTuple):
+    """How much of a kind was lost, ever, and when a run last told so."""
+
+    lost: int
+    last_at: datetime
+
+
+class BreakerSeen(TypedDict):
+    """How a circuit breaker stood when a process last told."""
+
+    name: str
+    state: Literal["closed", "opened", "half-opened"]
+    failures: int  # in a row
+    until: datetime | None
+    told_at: datetime
+
+
+class Beat(NamedTuple):
+    """What became of a heartbeat: since when the state is as it is, and whether it is ours to tell OPS."""
+
+    since: datetime
+    told: bool

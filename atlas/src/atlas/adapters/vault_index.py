@@ -74,4 +74,6 @@ class VaultIndex:
     async def adopt(self, identity: str, provider: str, *, now: datetime | None = None) -> None:
         """Take a vault for the one that the index speaks of, whatever it was before."""
         async with self._db.get_connection() as conn:
-            await conn.execute(SQL["adopt"], {"id": identity, "provider": provider, "now": now or clock.now()})
+            now = now or clock.now()
+            await conn.execute(SQL["adopt"], {"id": identity, "provider": provider, "now": now})
+            await events.record(conn, "vault.adopted", identity, {"provider": provider}, now=now)

@@ -385,6 +385,25 @@ class VaultContract:
         assert vault.fetch_visual_evidence("a") == [*frames, (3, b"")]
         assert vault.fetch_visual_evidence("b") == []
 
+    def test_the_pictures_of_several_videos_come_back_together(self, vault: VaultStrategy) -> None:
+        vault.store_visual_evidence("a", [(0, b"a old"), (1, b"a old")], observed_at=NOON - 2 * DAY)
+        vault.append_visuals(
+            {"video_id": name, "observed_at": NOON - DAY, "frame_index": number, "data": f"{name} {number}".encode()}
+            for name in "bc"
+            for number in (1, 0)
+        )
+        vault.store_visual_evidence("a", [(0, b"a new")], observed_at=NOON)
+        vault.store_visual_evidence("b", [(0, b"b old")], observed_at=NOON - 3 * DAY)
+
+        both = {"a": [(0, b"a new")], "b": [(0, b"b 0"), (1, b"b 1")]}
+        assert vault.read_visual_evidence(["b", "a", "unknown"]) == both
+        assert vault.read_visual_evidence(["b", "a"], NOON - DAY) == both
+        assert vault.read_visual_evidence(["b", "a"], NOON) == {"a": [(0, b"a new")]}
+        assert vault.read_visual_evidence([]) == {}
+        with vault.batch() as batch:
+            batch.store_visual_evidence("b", [(5, b"b new")], observed_at=NOON)
+            assert batch.read_visual_evidence("ab") == {"a": both["a"], "b": [(5, b"b new")]}
+
     def test_events_come_back_in_the_order_they_happened(self, vault: VaultStrategy) -> None:
         events = [
             {

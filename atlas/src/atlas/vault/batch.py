@@ -51,12 +51,12 @@ class Batch(VaultStrategy):
             self._objects, self._deleted, self._tables = {}, set(), {}
 
     def _packed(self) -> list[Shard]:
-        from atlas.vault.kinds import KINDS
-        from atlas.vault.shards import merge, pack
+        import pyarrow as pa
 
-        return [
-            shard for name, tables in self._tables.items() for shard in pack(KINDS[name], merge(KINDS[name], tables))
-        ]
+        from atlas.vault.kinds import KINDS
+        from atlas.vault.shards import pack
+
+        return [shard for name, tables in self._tables.items() for shard in pack(KINDS[name], pa.concat_tables(tables))]
 
     # -- The vault as it will be --------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from atlas.errors import ConfigurationError, VaultDenied, VaultUnavailable
 from atlas.vault import manifests
 from atlas.vault.cache import RemoteVault
+from atlas.vault.guard import guarded
 from atlas.vault.paths import safe_path, safe_prefix, safe_together
 
 THREADS = 8
@@ -84,20 +85,25 @@ class BucketVault(RemoteVault):
 
     # -- The primitives -----------------------------------------------------------------------------------------------
 
+    @guarded("writing")
     def write(self, objects: Mapping[str, bytes], message: str = "") -> None:  # noqa: D102 - as promised above
         paths = safe_together(objects, provider=self.provider)
         for packed, group in groupby(paths, _is_shard):
             _each(lambda path: self._replace(path, bytes(objects[path])), list(group), at_once=packed)
 
+    @guarded("reading")
     def read(self, path: str) -> bytes:  # noqa: D102
         return self._get(safe_path(path, provider=self.provider))
 
+    @guarded("reading")
     def exists(self, path: str) -> bool:  # noqa: D102
         return self._version(safe_path(path, provider=self.provider)) is not None
 
+    @guarded("reading")
     def list_strict(self, prefix: str = "") -> list[str]:  # noqa: D102
         return sorted(filter(_is_ours, self._names(safe_prefix(prefix, provider=self.provider))))
 
+    @guarded("writing")
     def delete(self, paths: Iterable[str], message: str = "") -> None:  # noqa: D102
         gone = safe_together(paths, provider=self.provider)
         for packed, group in groupby(gone, _is_shard):

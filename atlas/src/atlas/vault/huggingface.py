@@ -32,6 +32,7 @@ from atlas.errors import (
 )
 from atlas.vault._hub import PROVIDER, HubBusy, HubMoved, HubUnknown, client, understood
 from atlas.vault.cache import RemoteVault
+from atlas.vault.guard import guarded
 from atlas.vault.paths import parents, safe_path, safe_prefix, safe_together
 
 if TYPE_CHECKING:
@@ -123,20 +124,24 @@ class HuggingFaceVault(RemoteVault):
 
     # -- The primitives -----------------------------------------------------------------------------------------------
 
+    @guarded("writing")
     def write(self, objects: Mapping[str, bytes], message: str = "") -> None:  # noqa: D102 - as promised above
         paths = _unreserved(safe_together(objects, provider=self.provider))
         for some in _chunks(paths, FILES_PER_COMMIT):
             self._change({path: bytes(objects[path]) for path in some}, (), message)
             self._forget(some)
 
+    @guarded("reading")
     def read(self, path: str) -> bytes:  # noqa: D102
         _unreserved([safe_path(path, provider=self.provider)])
         return self._fetch(path)
 
+    @guarded("reading")
     def exists(self, path: str) -> bool:  # noqa: D102
         _unreserved([safe_path(path, provider=self.provider)])
         return _is_file(self._entries([path], BRANCH).get(path))
 
+    @guarded("reading")
     def list_strict(self, prefix: str = "") -> list[str]:  # noqa: D102
         safe_prefix(prefix, provider=self.provider)
         folder = prefix.rpartition("/")[0]
@@ -150,6 +155,7 @@ class HuggingFaceVault(RemoteVault):
             )
         return [path for path in known[folder] if path.startswith(prefix)]
 
+    @guarded("writing")
     def delete(self, paths: Iterable[str], message: str = "") -> None:  # noqa: D102
         wanted = _unreserved(safe_together(paths, provider=self.provider))
         for some in _chunks(wanted, FILES_PER_COMMIT):

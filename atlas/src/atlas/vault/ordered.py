@@ -14,7 +14,7 @@ from atlas.vault.kinds import Kind
 
 pc: Any = pyarrow.compute
 
-SLAB = 1 << 19
+SLAB = 1 << 17
 """Rows that are worked on together; what they came in is given back before the next ones come."""
 
 Columns: TypeAlias = dict[str, pa.ChunkedArray]
