@@ -18,9 +18,16 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
-AGENTS = ("hunter", "tracker", "janitor")
+from alkyone import snapshots
+from atlas.errors import ConfigurationError
+from maia.deployments import PACKAGED, read
+
+AGENTS = ("hunter", "tracker", "painter", "scribe", "janitor")
+FLOWS = (*AGENTS, "heartbeat")
+MINUTES = {"janitor": 24 * 60, "heartbeat": 15}
+"""How often those come round whose parameters do not say so."""
 START_TIMEOUT_S = 120
 
 
@@ -29,11 +36,11 @@ def deployments(config: pytest.Config) -> list[dict[str, Any]]:
     return found
 
 
-def test_there_is_a_deployment_for_each_agent(pytestconfig: pytest.Config) -> None:
-    assert [deployment["name"] for deployment in deployments(pytestconfig)] == list(AGENTS)
+def test_there_is_a_deployment_for_each_agent_and_the_heartbeat(pytestconfig: pytest.Config) -> None:
+    assert [deployment["name"] for deployment in deployments(pytestconfig)] == list(FLOWS)
 
 
-@pytest.mark.parametrize("number", range(len(AGENTS)), ids=AGENTS)
+@pytest.mark.parametrize("number", range(len(FLOWS)), ids=FLOWS)
 def test_a_deployment_names_a_flow_that_takes_its_parameters(pytestconfig: pytest.Config, number: int) -> None:
     deployment = deployments(pytestconfig)[number]
     module, _, name = deployment["entrypoint"].rpartition(".")
@@ -45,7 +52,7 @@ def test_a_deployment_names_a_flow_that_takes_its_parameters(pytestconfig: pytes
     assert flow.validate_parameters(bound.arguments) == deployment["parameters"]
 
 
-@pytest.mark.parametrize("number", range(len(AGENTS)), ids=AGENTS)
+@pytest.mark.parametrize("number", range(len(FLOWS)), ids=FLOWS)
 async def test_a_schedule_comes_round_as_often_as_its_parameters_say(pytestconfig: pytest.Config, number: int) -> None:
     from prefect.server.schemas.schedules import CronSchedule
 
@@ -54,9 +61,41 @@ async def test_a_schedule_comes_round_as_often_as_its_parameters_say(pytestconfi
 
     first, second = await CronSchedule(**schedule).get_dates(2, datetime(2026, 11, 10, 12, 1, tzinfo=UTC))
 
-    minutes = deployment["parameters"].get("every_minutes", 24 * 60)
+    minutes = deployment["parameters"].get("every_minutes") or MINUTES[deployment["name"]]
     assert (second - first).total_seconds() == minutes * 60
     assert schedule["timezone"] == "UTC"
+
+
+def test_serve_reads_the_same_file_as_prefect_does(pytestconfig: pytest.Config) -> None:
+    served = read(PACKAGED)
+
+    assert PACKAGED.read_bytes() == (pytestconfig.rootpath / "prefect.yaml").read_bytes()
+    assert [(one.name, one.entrypoint, one.parameters) for one in served] == [
+        (one["name"], one["entrypoint"], one["parameters"]) for one in deployments(pytestconfig)
+    ]
+    assert [str(one.schedules[0]) for one in served] == [
+        f"{one['schedules'][0]['cron']} UTC" for one in deployments(pytestconfig)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("deployments: []", "has no deployment", id="empty"),
+        pytest.param("name: pleiades", "has no list of deployments", id="no list"),
+        pytest.param("deployments: [", "is not YAML", id="broken"),
+        pytest.param("deployments: [{name: a}]", "entrypoint: Field required", id="no entrypoint"),
+        pytest.param("deployments: [{name: a, entrypoint: b.c, pull: []}]", "pull: Extra inputs", id="not done by us"),
+    ],
+)
+def test_a_file_that_serve_would_not_do_as_it_says_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        read(file)
+
+    assert str(file) in str(refused.value)
 
 
 class Prefect:
@@ -152,7 +191,7 @@ def test_prefect_deploys_them_all_and_a_worker_completes_a_run(
     prefect.command("deploy", "--all")
 
     deployed = {found["name"]: found for found in prefect.ask("deployments/filter", {})}
-    assert set(deployed) == set(AGENTS)
+    assert set(deployed) == set(FLOWS)
     assert {found["concurrency_options"]["collision_strategy"] for found in deployed.values()} == {"CANCEL_NEW"}
     assert all(found["schedules"][0]["active"] for found in deployed.values())
 
@@ -172,9 +211,9 @@ def test_prefect_deploys_them_all_and_a_worker_completes_a_run(
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FLOWS)
 def test_a_flow_by_hand_runs_one_cycle_through_the_engine(
-    prefect: Prefect, database_url: str, tmp_path: Path, agent: str
+    prefect: Prefect, database_url: str, conninfo: str, tmp_path: Path, agent: str
 ) -> None:
     place = {"DATABASE_URL": database_url, "LOCAL_VAULT_PATH": str(tmp_path / "vault")}
 
@@ -183,5 +222,12 @@ def test_a_flow_by_hand_runs_one_cycle_through_the_engine(
     summary = orjson.loads(out)
     assert summary.get("stopped_by", "nothing due") == "nothing due"
     by_hand = {"deployment_id": {"is_null_": True}}
-    runs = prefect.ask("flow_runs/filter", {"flows": {"name": {"any_": [f"run_{agent}_cycle"]}}, "flow_runs": by_hand})
+    runs = prefect.ask(
+        "flow_runs/filter",
+        {
+            "flows": {"name": {"any_": ["run_heartbeat" if agent == "heartbeat" else f"run_{agent}_cycle"]}},
+            "flow_runs": by_hand,
+        },
+    )
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
+    assert snapshots.column(conninfo, "SELECT run_id FROM agent_runs") == [run["id"] for run in runs]

@@ -12,6 +12,8 @@ import pytest
 
 HEAVY = frozenset(("prefect", "pyarrow", "aiohttp", "psycopg", "psycopg_pool", "numpy", "duckdb", "psutil"))
 
+AGENTS = ("hunter", "tracker", "painter", "scribe", "janitor", "heartbeat")
+
 HOSTILE = {
     "DATABASE_URL": "nonsense",
     "VAULT_PROVIDER": "nonsense",
@@ -74,7 +76,7 @@ def test_an_import_needs_no_environment_and_opens_nothing(
 
 @pytest.mark.parametrize(
     "module",
-    ["atlas", "maia", "maia.hunter", "maia.tracker", "maia.janitor", "maia.cli", "maia.__main__", "atlas.cli"],
+    ["atlas", "maia", *(f"maia.{agent}" for agent in AGENTS), "maia.cli", "maia.__main__", "atlas.cli"],
 )
 def test_an_import_brings_no_heavy_library_along(module: str, tmp_path: Path) -> None:
     done = imported(module, tmp_path, {})
@@ -82,7 +84,7 @@ def test_an_import_brings_no_heavy_library_along(module: str, tmp_path: Path) ->
     assert HEAVY.isdisjoint(done.modules)
 
 
-@pytest.mark.parametrize("agent", ["hunter", "tracker", "janitor"])
+@pytest.mark.parametrize("agent", AGENTS)
 def test_an_agent_without_its_flow_needs_no_prefect(agent: str, tmp_path: Path) -> None:
     assert "prefect" not in imported(f"maia.{agent}.agent", tmp_path, {}).modules
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 FIRST_RETRY = timedelta(minutes=15)
 
 
-def retry_at(attempts: int, now: datetime, *, longest: timedelta) -> datetime:
-    """Wait a quarter of an hour, doubled for each failure in a row before this one, ``longest`` at most."""
+def retry_at(attempts: int, now: datetime, *, longest: timedelta, first: timedelta = FIRST_RETRY) -> datetime:
+    """Wait for ``first``, doubled for each failure in a row before this one, ``longest`` at most."""
     doublings = min(max(attempts, 0), 12)
-    return now + min(FIRST_RETRY * (1 << doublings), longest)
+    return now + min(first * (1 << doublings), longest)

@@ -22,8 +22,16 @@ for _name, _value in _DEFAULTS.items():
 
 from prefect import flow  # noqa: E402
 from prefect.artifacts import acreate_markdown_artifact  # noqa: E402
+from prefect.runtime import flow_run  # noqa: E402, F401 - maia.runs asks it for the run's id
+from prefect.settings import PREFECT_API_URL  # noqa: E402
 
-__all__ = ["flow", "publish"]
+__all__ = ["api_url", "flow", "publish"]
+
+
+def api_url() -> str | None:
+    """Where the Prefect server is, by the environment or Prefect's profile; None: nobody said."""
+    address: str | None = PREFECT_API_URL.value()
+    return address
 
 
 async def publish(agent: str, summary: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ import typer
 
 from maia.cli.output import Json, console, show
 
-Agent = Literal["hunter", "tracker", "janitor"]
+Agent = Literal["hunter", "tracker", "painter", "scribe", "janitor"]
 Cycle = Callable[..., Coroutine[Any, Any, Mapping[str, Any]]]
 Plain = Annotated[
     bool,
@@ -25,6 +26,10 @@ def register(app: typer.Typer) -> None:
     """Add the agents' commands."""
     app.command(help="Find videos: search the due terms, read the due channels' uploads.")(hunter)
     app.command(help="Sample the counts of the videos that are due.")(tracker)
+    app.command(help="Enrich videos: their metadata and channels once more, and their frames.")(painter)
+    app.command(help="Describe videos: their transcripts, what their frames look like, how their titles are written.")(
+        scribe
+    )
     app.command(help="Archive closed days, verify and drop them; retire old videos.")(janitor)
 
 
@@ -48,6 +53,28 @@ def tracker(
 ) -> None:
     """Run one cycle of the Tracker."""
     _run("tracker", plain=plain, as_json=as_json, every_minutes=every)
+
+
+def painter(
+    every: Annotated[
+        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
+    ] = 30,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle of the Painter."""
+    _run("painter", plain=plain, as_json=as_json, every_minutes=every)
+
+
+def scribe(
+    every: Annotated[
+        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
+    ] = 30,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Run one cycle of the Scribe."""
+    _run("scribe", plain=plain, as_json=as_json, every_minutes=every)
 
 
 def janitor(
@@ -85,7 +112,20 @@ def _run(agent: Agent, *, plain: bool, as_json: bool, **parameters: Any) -> None
 async def _check(agent: Agent) -> None:
     from maia.toolbox import open_stores, open_toolbox
 
-    async with open_stores() if agent == "janitor" else open_toolbox(agent):
+    match agent:
+        case "janitor":
+            needed: AbstractAsyncContextManager[object] = open_stores()
+        case "painter":
+            from maia.painter.agent import open_studio
+
+            needed = open_studio()
+        case "scribe":
+            from maia.scribe.agent import open_desk
+
+            needed = open_desk(timedelta(minutes=30))
+        case _:
+            needed = open_toolbox(agent)
+    async with needed:
         pass
 
 

@@ -105,6 +105,11 @@ def _summary(report: DemoReport) -> Panel:
         ("sampled", f"{report['samples']:,} readings"),
         ("checked", checked + Text(", every reading held against what was served", "dim")),
         ("archived", f"{report['samples_archived']:,} readings; {report['samples_verified']:,} read back and matched"),
+        ("painted", f"{report['videos_painted']:,} new videos, {report['frames']:,} of their frames kept"),
+        (
+            "described",
+            f"{report['videos_described']:,} videos, by what they look like and how their titles are written",
+        ),
         ("retired", f"{report['videos_retired']:,} videos left the hot queue; all are still tracked"),
         ("tiers", "  ".join(f"{tier.lower()} {count:,}" for tier, count in report["tiers"].items())),
         ("quota used", "  ".join(buckets)),

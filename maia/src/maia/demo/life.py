@@ -28,10 +28,21 @@ from maia.demo.audit import compare
 from maia.demo.prefect import Engine, engine
 from maia.demo.standin import Standin, World, standin
 from maia.hunter.agent import HunterSummary, hunt
-from maia.toolbox import Stores, Toolbox, open_toolbox
+from maia.painter.agent import PainterSummary, Studio, paint
+from maia.painter.frames import open_frames
+from maia.scribe.agent import Desk, ScribeSummary, describe
+from maia.scribe.embedders import get_embedder
+from maia.scribe.transcripts.sources import open_source
+from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker.agent import TrackerSummary, track
 
 HOUR = timedelta(hours=1)
+ENRICHED_FROM = 5 * 24
+"""Hours before new videos are enriched. The thousands of older ones that the first days bring are tracked all the same,
+but their pictures alone would take as long as all the rest; nine days are enough for some to retire again."""
+ENRICH_EVERY = 6
+"""Hours from one run of Painter and Scribe to the next."""
+FRAME_WIDTH = 320
 SEED_TERMS = 12
 SEED_CHANNELS = 2_000
 RISERS = 5
@@ -63,6 +74,9 @@ class DemoReport(TypedDict):
     quota_charged: dict[Bucket, int]
     tiers: dict[Tier, int]
     videos_retired: int
+    videos_painted: int
+    videos_described: int
+    frames: int
     sql_bytes: int
     vault_bytes: int
     engine_runs: int
@@ -99,6 +113,9 @@ class Progress:
     archived: int = 0
     verified: int = 0
     retired: int = 0
+    painted: int = 0
+    described: int = 0
+    frames: int = 0
     engine_runs: int = 0
     doing: str = ""
 
@@ -119,7 +136,10 @@ async def live(home: Path, world: str, *, days: int, progress: Progress) -> Demo
         tools = await house.enter_async_context(open_toolbox("demo"))
         await recognised(vault, db)
         await _seed(tools.dao, served_world)
-        life = _Life(tools, Stores(tools.dao, vault), youtube, engine_, progress)
+        frames = await house.enter_async_context(open_frames())
+        source = await house.enter_async_context(open_source(tools.dao, HOUR))
+        desk = Desk(tools.dao, vault, source, get_embedder(settings))
+        life = _Life(Studio(tools, vault, frames), desk, youtube, engine_, progress)
         progress.hours_total = hours
         for hour in range(hours):
             await youtube.set_clock(now.advance(HOUR))
@@ -134,9 +154,10 @@ async def live(home: Path, world: str, *, days: int, progress: Progress) -> Demo
 class _Life:
     """The hours of the demo, and what is counted on the way."""
 
-    def __init__(self, tools: Toolbox, stores: Stores, youtube: Standin, engine: Engine, progress: Progress) -> None:
-        self._tools = tools
-        self._stores = stores
+    def __init__(self, studio: Studio, desk: Desk, youtube: Standin, engine: Engine, progress: Progress) -> None:
+        self._tools: Toolbox = studio.tools
+        self._studio = studio
+        self._desk = desk
         self._youtube = youtube
         self._engine = engine
         self._progress = progress
@@ -144,36 +165,52 @@ class _Life:
     async def hour(self, number: int, now: datetime) -> None:
         """Let the agents run once; the last hour of a day belongs to the Prefect flows and the Janitor."""
         last_of_day = number % 24 == 23
-        found, read = await (self._by_engine() if last_of_day else self._by_hand())
+        found, read = await (self._by_engine() if last_of_day else self._by_hand(number))
         progress = self._progress
         progress.now, progress.hours = now, number + 1
         progress.discovered += found["videos_discovered"]
         progress.samples += found["videos_discovered"] + read["samples"]
         progress.show(progress)
 
-    async def _by_hand(self) -> tuple[HunterSummary, TrackerSummary]:
-        return await hunt(self._tools, every=HOUR), await track(self._tools, every=HOUR)
+    async def _by_hand(self, number: int) -> tuple[HunterSummary, TrackerSummary]:
+        stages = settings.VIDEO_STAGES if number >= ENRICHED_FROM else ()
+        found = await hunt(self._tools, every=HOUR, stages=stages)
+        read = await track(self._tools, every=HOUR)
+        if number % ENRICH_EVERY == ENRICH_EVERY - 1:
+            every = ENRICH_EVERY * HOUR
+            self._enriched(await paint(self._studio, every=every), await describe(self._desk, every=every))
+        return found, read
 
     async def _by_engine(self) -> tuple[HunterSummary, TrackerSummary]:
         await self._engine.ready()
         # Prefect comes with the flows, and must find the demo's server in its settings: so not before now.
         from maia.hunter.flow import run_hunter_cycle
         from maia.janitor.flow import run_janitor_cycle
+        from maia.painter.flow import run_painter_cycle
+        from maia.scribe.flow import run_scribe_cycle
         from maia.tracker.flow import run_tracker_cycle
 
         found = await run_hunter_cycle(every_minutes=60)
         read = await run_tracker_cycle(every_minutes=60)
+        minutes = ENRICH_EVERY * 60
+        self._enriched(await run_painter_cycle(every_minutes=minutes), await run_scribe_cycle(every_minutes=minutes))
         cleaned = await run_janitor_cycle()
         progress = self._progress
-        progress.engine_runs += 3
+        progress.engine_runs += 5
         progress.archived += cleaned["samples_archived"]
         progress.verified += cleaned["samples_verified"]
         progress.retired += cleaned["videos_retired"]
         return found, read
 
+    def _enriched(self, painted: PainterSummary, described: ScribeSummary) -> None:
+        self._progress.painted += painted["videos_painted"]
+        self._progress.frames += painted["frames"]
+        self._progress.samples += painted["samples"]
+        self._progress.described += described["videos_described"]
+
     async def report(self) -> DemoReport:
         """Check every reading, and gather the figures."""
-        dao, progress = self._stores.dao, self._progress
+        dao, progress = self._tools.dao, self._progress
         served = await self._youtube.served()
         stored = await timeline(sorted(set(served["video_id"])))
         overview = await dao.overview()
@@ -192,6 +229,9 @@ class _Life:
             "quota_charged": _by_bucket(await self._youtube.quota()),
             "tiers": overview["tiers"],
             "videos_retired": progress.retired,
+            "videos_painted": progress.painted,
+            "videos_described": progress.described,
+            "frames": progress.frames,
             "sql_bytes": overview["sql_bytes"],
             "vault_bytes": await asyncio.to_thread(_size, settings.vault_path),
             "engine_runs": progress.engine_runs,
@@ -200,7 +240,7 @@ class _Life:
         }
 
     async def _risers(self) -> list[Riser]:
-        rising = await self._stores.dao.fetch_fastest(RISERS)
+        rising = await self._tools.dao.fetch_fastest(RISERS)
         curves = await timeline([row["video_id"] for row in rising])
         views: dict[str, list[int]] = {row["video_id"]: [] for row in rising}
         for video_id, count in zip(*(curves.column(name).to_pylist() for name in ("video_id", "views")), strict=True):
@@ -220,7 +260,7 @@ class _Life:
 
     def _title(self, video_id: str) -> str | None:
         """Find the title of a video that has left the hot queue."""
-        metadata = self._stores.vault.fetch_metadata(video_id)
+        metadata = self._studio.vault.fetch_metadata(video_id)
         return metadata.get("title") if metadata else None
 
 
@@ -240,6 +280,7 @@ def _span(world: World, days: int) -> tuple[datetime, int]:
 def _settings(home: Path, endpoint: str) -> Settings:
     return DemoSettings(
         PLEIADES_HOME=home,
+        FRAME_WIDTH=FRAME_WIDTH,
         YOUTUBE_API_ENDPOINT=endpoint,
         YOUTUBE_API_KEY_POOL_JSON=SecretStr(orjson.dumps([KEY]).decode()),
     )

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,8 +28,8 @@ class Engine:
     """A starting Prefect server; flows may run once ``ready()`` returns."""
 
     def __init__(self, process: subprocess.Popen[bytes], api: str, log: Path) -> None:
+        self.api = api
         self._process = process
-        self._api = api
         self._log = log
         self._is_ready = False
 
@@ -45,7 +45,7 @@ class Engine:
         async with aiohttp.ClientSession() as session:
             while self._process.poll() is None and time.monotonic() < deadline:
                 try:
-                    async with session.get(f"{self._api}/health") as answer:
+                    async with session.get(f"{self.api}/health") as answer:
                         self._is_ready = answer.status == 200
                 except aiohttp.ClientConnectionError:
                     pass
@@ -61,32 +61,30 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
 
     Enter it before Prefect is imported: Prefect reads its settings then.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    api, log = f"http://127.0.0.1:{port}/api", folder / "prefect.log"
     os.environ |= {
         "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": api,
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     os.environ.pop("PREFECT_API_KEY", None)
+    async with server(folder, os.environ) as started:
+        os.environ["PREFECT_API_URL"] = started.api
+        yield started
+
+
+@asynccontextmanager
+async def server(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Engine]:
+    """Run a Prefect server with that environment until the block ends; its log is in ``folder``."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    api, log = f"http://127.0.0.1:{port}/api", folder / "prefect.log"
+    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - starts at once; ready() waits for it
-            [
-                sys.executable,
-                "-m",
-                "prefect",
-                "server",
-                "start",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--no-ui",
-            ],
+            [sys.executable, *command],
+            env={**environment, "PREFECT_API_URL": api},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,47 +1,49 @@
-"""One cycle of the Hunter: claim what is due, read it, enrich what is new, store and acknowledge in one transaction."""
+"""One cycle of the Hunter: claim what is due, read it, enrich what is new, judge it, store and acknowledge together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
-from atlas import clock, settings
+from atlas import Settings, clock, settings
+from atlas.adapters._session import LEASE
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import Discovery, Failure, PollOutcome, TermOutcome
+from atlas.adapters.records import Discovery, Failure, Rejected
 from atlas.config import Stage
-from atlas.errors import ApiError, Bucket, LeaseLost, NoLiveKey, QuotaExhausted
+from atlas.errors import ApiError, Bucket, CircuitOpen, LeaseLost, NoLiveKey, QuotaExhausted, ResourceRefused
 from atlas.tiers import next_track
 from maia.backoff import retry_at
-from maia.batches import batched
+from maia.batches import IDS_PER_CALL, batched
 from maia.hunter import core
-from maia.hunter.discovery import Page, Search, Uploads, candidates_of
+from maia.hunter.discovery import BUCKETS, METADATA, SOURCES, Found, Page, Purse, Source
+from maia.hunter.gate import Gate
+from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
-from maia.youtube.models import Video, VideoPart
+from maia.youtube.models import Channel, Video
 
 log = logging.getLogger(__name__)
 
-TERMS_PER_ROUND = 10
-CHANNELS_PER_ROUND = 40
-
-METADATA: tuple[VideoPart, ...] = ("snippet", "contentDetails", "statistics", "topicDetails")
-"""Parts of videos.list; the cost is one unit however many (YouTube Data API, "Quota costs", as of November 2026)."""
-
-Sources = Sequence[Search | Uploads]
-Refusals = dict[int, str]
-"""Why a source of the round failed, by its place in the round."""
+DAY = timedelta(days=1)
+PATIENCE = LEASE / 2
+"""How long a page may wait for others to fill a batch of its candidates; its lease runs meanwhile."""
 
 
 class HunterSummary(TypedDict):
-    """What a cycle did; ``quota`` counts the calls by bucket."""
+    """What a cycle did; ``quota`` counts the calls by bucket, ``gated`` what was not stored, by reason."""
 
     queries_processed: int
     channels_polled: int
+    pages_walked: int
+    chart_pages: int
+    feeds_read: int
     videos_discovered: int
     videos_known: int
+    gated: dict[str, int]
     terms_added: int
     failed: int
     quota: dict[Bucket, int]
@@ -56,19 +58,35 @@ class Enrolment(TypedDict):
     not_found: list[str]
 
 
+@run_of("hunter")
 async def run_once(*, every: timedelta = timedelta(minutes=30)) -> HunterSummary:
     """Run one cycle with the tools of the settings."""
     async with open_toolbox("hunter") as tools:
         return await hunt(tools, every=every, stages=settings.VIDEO_STAGES)
 
 
-async def hunt(tools: Toolbox, *, every: timedelta, stages: Sequence[Stage] = ()) -> HunterSummary:
-    """Drain the due terms and channels within the share of a run that comes round ``every`` so often."""
-    share: dict[Bucket, int] = {
-        "search": await tools.share("search", every),
-        "general": await tools.share("general", every),
-    }
-    return await _Hunt(tools, stages, share).run()
+async def hunt(
+    tools: Toolbox, *, every: timedelta, stages: Sequence[Stage] = (), rules: Settings = settings
+) -> HunterSummary:
+    """Drain what is due within the allowance of a run that comes round ``every`` so often."""
+    allowance = await tools.allowance(every)
+    wanted = await tools.dao.roster_demand(
+        per_upload=core.POLLS_PER_UPLOAD, least=DAY / core.POLL_SLOWEST_IDLE, most=DAY / core.POLL_FASTEST
+    )
+    polls = allowance["poll"] * (1 - rules.HUNTER_WALK_SHARE) * (DAY / every)
+    pace = core.Pace(core.stretch(wanted, polls), walks=rules.HUNTER_WALK_SHARE > 0, feeds=rules.HUNTER_FEEDS > 0)
+    # Polls and enrichment share a purse: no page is read whose enrichment could not be paid.
+    general = allowance["poll"] + allowance["enrich"]
+    purses: dict[Purse, int] = {"search": allowance["search"], "general": general, "feed": rules.HUNTER_FEEDS}
+    return await _Hunt(
+        tools,
+        stages,
+        Gate.from_settings(rules),
+        pace,
+        purses,
+        for_walks=int(allowance["poll"] * rules.HUNTER_WALK_SHARE),
+        for_terms=rules.HUNTER_NEW_TERMS,
+    ).run()
 
 
 async def enrol(tools: Toolbox, ids: Sequence[str], *, stages: Sequence[Stage] = ()) -> Enrolment:
@@ -86,167 +104,355 @@ async def enrol(tools: Toolbox, ids: Sequence[str], *, stages: Sequence[Stage] =
     }
 
 
-class _Hunt:
-    """One cycle: what it may still spend, and its counts."""
+class _Refusal(NamedTuple):
+    """Why a source could not be read; ``is_gone`` when YouTube says that there is no such thing."""
 
-    def __init__(self, tools: Toolbox, stages: Sequence[Stage], share: dict[Bucket, int]) -> None:
+    reason: str
+    is_gone: bool = False
+
+
+class _Reading(NamedTuple):
+    """A page that was read and is not settled yet, and those of its candidates that we did not know."""
+
+    source: Source[Any]
+    page: Page
+    at: datetime
+    unknown: tuple[str, ...]
+
+
+class _Hunt:
+    """One cycle: what it may still spend, what it holds, and its counts.
+
+    Candidates are enriched in full batches: those that fill none wait, and their pages with them, until more come, no
+    more do, or half their lease is over.
+    """
+
+    def __init__(
+        self,
+        tools: Toolbox,
+        stages: Sequence[Stage],
+        gate: Gate,
+        pace: core.Pace,
+        purses: dict[Purse, int],
+        *,
+        for_walks: int,
+        for_terms: int,
+    ) -> None:
         self._dao = tools.dao
         self._youtube = tools.youtube
         self._stages = stages
-        self._left = share
+        self._gate = gate
+        self._pace = pace
+        self._left = purses
+        self._for_walks = for_walks  # units they may use while others are due
+        self._for_terms = for_terms  # that may yet be added
+        self._waiting: list[_Reading] = []
+        self._accepted: dict[str, Discovery] = {}  # not stored yet
+        self._rejected: dict[str, Rejected] = {}  # not noted yet
+        self._settled: set[str] = set()  # stored or noted
+        self._unread: dict[str, str | None] = {}  # could not be looked up: why, or None for want of quota
+        self._channels: dict[str, Channel | None] = {}  # what the gate may go by; None: YouTube has none
+        self._tokens: dict[type[Source[Any]], set[UUID]] = {}
+        self._counts: Counter[str] = Counter()
+        self._gated: Counter[str] = Counter()
+        self._quota: dict[Bucket, int] = {"search": 0, "general": 0}
         self._exhausted = ""
         self._keyless: NoLiveKey | None = None
-        self._summary: HunterSummary = {
-            "queries_processed": 0,
-            "channels_polled": 0,
-            "videos_discovered": 0,
-            "videos_known": 0,
-            "terms_added": 0,
-            "failed": 0,
-            "quota": {"search": 0, "general": 0},
-            "stopped_by": "nothing due",
-        }
 
     async def run(self) -> HunterSummary:
-        while sources := await self._claim():
-            try:
+        try:
+            while (sources := await self._claim()) or self._waiting:
                 await self._round(sources)
-            finally:
-                # What was neither completed nor failed goes back at once; a lease would run out by itself.
-                await self._give_back(sources)
+        finally:
+            # What was neither completed nor failed goes back at once; a lease would run out by itself.
+            for kind, tokens in self._tokens.items():
+                for token in tokens:
+                    await kind.release(self._dao, token)
+        await self._dao.forget_rejected()
         if self._keyless is not None:
             raise self._keyless
-        if 0 in self._left.values():
-            self._summary["stopped_by"] = self._exhausted or "share of the day's quota used"
-        return self._summary
+        return self._summary()
 
-    async def _claim(self) -> list[Search | Uploads]:
-        """Lease what the rest of the share can pay for: a page each, and the enrichment of what it brings."""
-        terms = min(TERMS_PER_ROUND, self._left["search"], self._left["general"])
-        channels = min(CHANNELS_PER_ROUND, (self._left["general"] - terms) // 2)
-        claimed: list[Search | Uploads] = []
-        if terms > 0:
-            claimed += [Search(row) for row in await self._dao.fetch_hunter_batch(terms)]
-        if channels > 0:
-            claimed += [Uploads(row) for row in await self._dao.fetch_channel_batch(channels)]
+    def _summary(self) -> HunterSummary:
+        is_spent = self._left["search"] == 0 or self._left["general"] == 0
+        return {
+            "queries_processed": self._counts["queries_processed"],
+            "channels_polled": self._counts["channels_polled"],
+            "pages_walked": self._counts["pages_walked"],
+            "chart_pages": self._counts["chart_pages"],
+            "feeds_read": self._counts["feeds_read"],
+            "videos_discovered": self._counts["videos_discovered"],
+            "videos_known": self._counts["videos_known"],
+            "gated": dict(sorted(self._gated.items())),
+            "terms_added": self._counts["terms_added"],
+            "failed": self._counts["failed"],
+            "quota": self._quota,
+            "stopped_by": (self._exhausted or "share of the day's quota used") if is_spent else "nothing due",
+        }
+
+    # -- Claiming -----------------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> list[Source[Any]]:
+        """Lease what the purses can pay for: pages, and the enrichment of all that they can bring."""
+        claimed: list[Source[Any]] = []
+        general = self._left["general"] - self._price(len(self._unknown()))
+        are_due = False
+        for kind in SOURCES:
+            limit = min(kind.per_round, self._left[kind.purse])
+            if kind.can_wait and (are_due or not self._pace.walks):
+                limit = min(limit, self._for_walks)
+            limit = next((pages for pages in range(limit, 0, -1) if self._cost(kind, pages) <= general), 0)
+            if limit == 0:
+                continue
+            sources = await kind.claim(self._dao, limit)
+            self._tokens.setdefault(kind, set()).update(source.token for source in sources)
+            claimed += sources
+            general -= self._cost(kind, len(sources))
+            if kind.can_wait:
+                self._for_walks -= len(sources)
+            else:
+                are_due |= kind.purse == "general" and len(sources) == limit
         return claimed
 
-    async def _round(self, sources: Sources) -> None:
+    def _cost(self, kind: type[Source[Any]], pages: int) -> int:
+        """General units that so many pages can cost, enrichment included."""
+        return (pages if kind.purse == "general" else 0) + self._price(pages * kind.brings)
+
+    def _price(self, candidates: int) -> int:
+        """General units that the enrichment of candidates can cost: a unit for fifty, and one for their channels."""
+        return -(-candidates // IDS_PER_CALL) * (2 if self._gate.needs_channel else 1)
+
+    # -- Reading ------------------------------------------------------------------------------------------------------
+
+    async def _round(self, sources: Sequence[Source[Any]]) -> None:
+        """Read pages, enrich what fills batches, or all when there are no more pages, and store what is complete."""
         now = clock.now()
         answers = await asyncio.gather(*(self._read(source, now) for source in sources))
-        pages = {n: answer for n, answer in enumerate(answers) if isinstance(answer, Page)}
-        refusals = {n: answer for n, answer in enumerate(answers) if isinstance(answer, str)}
+        refused = [
+            (source, answer) for source, answer in zip(sources, answers, strict=True) if isinstance(answer, _Refusal)
+        ]
+        pages = [(source, answer) for source, answer in zip(sources, answers, strict=True) if isinstance(answer, Page)]
+        observed = await self._take_in(pages, now)
 
-        candidates = candidates_of(list(pages.values()))
-        known = await self._dao.known_videos(candidates)
-        videos, unresolved = await self._enrich([video_id for video_id in candidates if video_id not in known])
-        for n, page in list(pages.items()):
-            if missing := unresolved.keys() & page.candidates:
-                del pages[n]
-                if reason := unresolved[missing.pop()]:
-                    refusals[n] = reason
-        read = [videos[video_id] for video_id in candidates if video_id in videos]
-        await self._store(sources, pages, refusals, read, now)
-        self._summary["videos_known"] += len(known)
+        unknown = self._unknown()
+        must_end = not sources or (bool(self._waiting) and now - self._waiting[0].at > PATIENCE)
+        size = len(unknown) if must_end else len(unknown) - len(unknown) % IDS_PER_CALL
+        await asyncio.gather(*(self._enrich(chunk, now) for chunk in batched(unknown[:size])))
 
-    async def _read(self, source: Search | Uploads, now: datetime) -> Page | str | None:
-        """Read a source: a page, why it failed, or None when the quota ended first."""
+        complete, incomplete, waiting = [], [], []
+        for reading in self._waiting:
+            if unread := self._unread.keys() & reading.unknown:
+                incomplete.append(reading)
+                if reason := next((reason for name in sorted(unread) if (reason := self._unread[name])), None):
+                    refused.append((reading.source, _Refusal(reason)))
+            elif self._is_open(reading):
+                waiting.append(reading)
+            else:
+                complete.append(reading)
+        self._waiting = waiting
+        self._unread.clear()
+        await self._store(complete, incomplete, refused, observed, now)
+
+    async def _read(self, source: Source[Any], now: datetime) -> Page | _Refusal | None:
+        """Read a source: a page, why it failed, or None when the quota, or the service's patience, ended first."""
         try:
-            self._spend(source.bucket)
+            self._spend(source.purse)
             return await source.read(self._youtube, now)
         except QuotaExhausted as spent:
             self._stop(spent)
-            return None
         except NoLiveKey as keyless:
             self._end(keyless)
-            return None
+        except CircuitOpen as broken:
+            log.info("%s", broken)
+            self._left[source.purse] = 0
         except ApiError as error:
-            return str(error)
+            return _Refusal(str(error), is_gone=isinstance(error, ResourceRefused))
+        return None
 
-    async def _enrich(self, ids: Sequence[str]) -> tuple[dict[str, Video], dict[str, str | None]]:
-        """Read the metadata of new candidates.
+    async def _take_in(self, pages: Sequence[tuple[Source[Any], Page]], now: datetime) -> list[Discovery]:
+        """Let pages wait for what is not known of them; returns new readings of videos that we track already."""
+        candidates = dict.fromkeys(video_id for _, page in pages for video_id in page.candidates)
+        known = await self._dao.judged_videos(candidates, now=now) if candidates else set()
+        for source, page in pages:
+            unknown = tuple(video_id for video_id in page.candidates if video_id not in known)
+            self._waiting.append(_Reading(source, page, now, unknown))
+        self._counts["videos_known"] += len(known)
+        along = {video.id: video for _, page in pages for video in page.videos}
+        if not along:
+            return []
+        fresh = [video for video_id, video in along.items() if video_id not in known]
+        for chunk in batched(fresh):
+            await self._judge(chunk, [video.id for video in chunk], now)
+        tracked = await self._dao.known_videos(along.keys() & known)
+        readings = (discovery_of(video, now) for video_id, video in along.items() if video_id in tracked)
+        return [reading for reading in readings if reading is not None]
 
-        Returns what YouTube knows of them, and those it was not asked about in the end: why, or None for want of quota.
-        """
-        videos: dict[str, Video] = {}
-        unresolved: dict[str, str | None] = {}
+    def _unknown(self) -> list[str]:
+        """The candidates of waiting pages that are still to be looked up, in the order found."""
+        wanted = dict.fromkeys(video_id for reading in self._waiting for video_id in reading.unknown)
+        return [video_id for video_id in wanted if not self._is_judged(video_id)]
 
-        async def read(chunk: Sequence[str]) -> None:
-            try:
-                self._spend("general")
-                videos.update((video.id, video) for video in await self._youtube.videos(chunk, parts=METADATA))
-            except QuotaExhausted as spent:
-                self._stop(spent)
-                unresolved.update(dict.fromkeys(chunk))
-            except NoLiveKey as keyless:
-                self._end(keyless)
-                unresolved.update(dict.fromkeys(chunk))
-            except ApiError as error:
-                unresolved.update(dict.fromkeys(chunk, str(error)))
+    def _is_open(self, reading: _Reading) -> bool:
+        return not all(map(self._is_judged, reading.unknown))
 
-        await asyncio.gather(*(read(chunk) for chunk in batched(ids)))
-        return videos, unresolved
+    def _is_judged(self, video_id: str) -> bool:
+        return any(video_id in those for those in (self._accepted, self._rejected, self._settled, self._unread))
+
+    # -- Enriching and judging ----------------------------------------------------------------------------------------
+
+    async def _enrich(self, ids: Sequence[str], now: datetime) -> None:
+        """Look candidates up, and judge them."""
+        try:
+            self._spend("general")
+            videos = await self._youtube.videos(ids, parts=METADATA)
+        except QuotaExhausted as spent:
+            self._stop(spent)
+            self._unread.update(dict.fromkeys(ids))
+        except NoLiveKey as keyless:
+            self._end(keyless)
+            self._unread.update(dict.fromkeys(ids))
+        except ApiError as error:
+            self._unread.update(dict.fromkeys(ids, str(error)))
+        else:
+            await self._judge(videos, ids, now)
+
+    async def _judge(self, videos: Sequence[Video], ids: Sequence[str], now: datetime) -> None:
+        """Say of each of ``ids`` whether it is stored; who cannot be judged for want of facts is not read."""
+        try:
+            await self._learn_of_channels(videos, now)
+        except QuotaExhausted as spent:
+            self._stop(spent)
+            self._unread.update(dict.fromkeys(ids))
+            return
+        except NoLiveKey as keyless:
+            self._end(keyless)
+            self._unread.update(dict.fromkeys(ids))
+            return
+        except ApiError as error:
+            self._unread.update(dict.fromkeys(ids, str(error)))
+            return
+        known = {video.id: video for video in videos}
+        for video_id in ids:
+            video = known.get(video_id)
+            discovery = None if video is None else discovery_of(video, now)
+            if video is None or discovery is None:
+                self._rejected[video_id] = Rejected(video_id, core.ABSENT, core.look_again(core.ABSENT, now))
+            elif reason := self._gate.judge(video, now, self._channels.get(discovery.channel_id)):
+                self._rejected[video_id] = Rejected(video_id, reason, core.look_again(reason, now))
+            else:
+                self._accepted[video_id] = discovery
+
+    async def _learn_of_channels(self, videos: Sequence[Video], now: datetime) -> None:
+        """Read the channels of fifty videos at most, where the gate has yet to ask for them."""
+        if not self._gate.needs_channel:
+            return
+        hopeful = (video.channel_id for video in videos if self._gate.judge_alone(video, now) is None)
+        ids = {channel_id for channel_id in hopeful if channel_id is not None} - self._channels.keys()
+        if ids:
+            self._spend("general")
+            read = await self._youtube.channels(sorted(ids))
+            self._channels.update(dict.fromkeys(ids))
+            self._channels.update((channel.id, channel) for channel in read)
+
+    # -- Storing ------------------------------------------------------------------------------------------------------
 
     async def _store(
         self,
-        sources: Sources,
-        pages: dict[int, Page],
-        refusals: Refusals,
-        videos: Sequence[Video],
+        complete: Sequence[_Reading],
+        incomplete: Sequence[_Reading],
+        refused: Sequence[tuple[Source[Any], _Refusal]],
+        observed: Sequence[Discovery],
         now: datetime,
     ) -> None:
         """Store what was read and acknowledge the complete pages, all of it or nothing.
 
         What was read of a page that is not complete is stored too: it has been observed, and the page is read again.
         """
-        found = [discovery for video in videos if (discovery := discovery_of(video, now)) is not None]
-        summary = self._summary
+        judged = dict.fromkeys(video_id for reading in (*complete, *incomplete) for video_id in reading.unknown)
+        found = [*(self._accepted[video_id] for video_id in judged if video_id in self._accepted), *observed]
+        rejected = [self._rejected[video_id] for video_id in judged if video_id in self._rejected]
+        count = self._counts
+        settled = [*(reading.source for reading in complete), *(source for source, _ in refused)]
+        searched = [source.term_id for source in settled if source.term_id is not None]
         try:
             async with self._dao.transaction() as dao:
-                new, added = await self._keep(dao, found, now)
-                searched, polled = _outcomes(sources, pages, new, now)
-                await dao.update_search_state(searched, now=now)
-                await dao.update_channel_polls(polled, now=now)
-                await dao.fail_searches(_failures(sources, refusals, Search, now))
-                await dao.fail_channel_polls(_failures(sources, refusals, Uploads, now))
-            summary["queries_processed"] += len(searched)
-            summary["channels_polled"] += len(polled)
-            summary["failed"] += len(refusals)
+                new, added = await self._keep(dao, found, rejected, searched, now)
+                outcomes = self._outcomes(complete, new, now)
+                failures = _failures(refused, now)
+                for kind in SOURCES:
+                    if kind in outcomes:
+                        await kind.settle(dao, outcomes[kind], now)
+                    if kind in failures:
+                        await kind.fail(dao, failures[kind])
+            count.update(reading.source.counted_as for reading in complete)
+            count["failed"] += len(refused)
         except LeaseLost as late:
             # Others have these sources by now, and will read them; what we read was observed all the same.
             log.warning("%s; what it read is stored all the same", late)
             async with self._dao.transaction() as dao:
-                new, added = await self._keep(dao, found, now)
-        summary["videos_discovered"] += len(new)
-        summary["terms_added"] += added
-        for n, reason in refusals.items():
-            log.warning("%s failed: %s", _name(sources[n]), reason)
+                new, added = await self._keep(dao, found, rejected, (), now)
+        count["videos_discovered"] += len(new)
+        count["terms_added"] += added
+        self._for_terms -= added
+        self._gated.update(each.reason for each in rejected)
+        for judgements in (self._accepted, self._rejected):
+            for video_id in judgements.keys() & judged:
+                del judgements[video_id]
+                self._settled.add(video_id)
+        for source, refusal in refused:
+            log.warning("%s failed: %s", source, refusal.reason)
 
-    async def _keep(self, dao: MaiaDAO, found: Sequence[Discovery], now: datetime) -> tuple[list[str], int]:
-        """Store discoveries and the terms their tags give; returns the new ids, and how many terms were new."""
+    async def _keep(
+        self,
+        dao: MaiaDAO,
+        found: Sequence[Discovery],
+        rejected: Sequence[Rejected],
+        searched: Sequence[int],
+        now: datetime,
+    ) -> tuple[list[str], int]:
+        """Store discoveries and the terms their tags give; returns the new ids, and how many terms were new.
+
+        The terms that were ``searched`` are settled in the same transaction.
+        """
         new = await dao.ingest_video_metadata(found, stages=self._stages, now=now)
+        await dao.reject_videos(rejected)
         fresh = frozenset(new)
-        terms = [term for video in found if video.id in fresh for term in core.snowball(video.tags, ())]
-        return new, await dao.add_to_search_queue(terms, now=now)
+        terms = core.snowball((video.channel_id, video.tags) for video in found if video.id in fresh)
+        await dao.hold_terms(terms, searched)
+        return new, await dao.add_to_search_queue(terms, at_most=max(self._for_terms, 0), now=now)
 
-    async def _give_back(self, sources: Sources) -> None:
-        for token in _tokens(sources, Search):
-            await self._dao.release_searches(token)
-        for token in _tokens(sources, Uploads):
-            await self._dao.release_channels(token)
+    def _outcomes(
+        self, complete: Sequence[_Reading], new: Sequence[str], now: datetime
+    ) -> dict[type[Source[Any]], list[Any]]:
+        """Schedule the sources that were read; a new video counts for the first page that brought it."""
+        unclaimed = set(new)
+        outcomes: dict[type[Source[Any]], list[Any]] = {}
+        for reading in complete:
+            first_here = unclaimed.intersection(reading.unknown)
+            unclaimed -= first_here
+            outcome = reading.source.outcome(
+                reading.page, Found(len(reading.unknown), len(first_here)), self._pace, now
+            )
+            outcomes.setdefault(type(reading.source), []).append(outcome)
+        return outcomes
 
-    def _spend(self, bucket: Bucket) -> None:
-        self._left[bucket] = max(self._left[bucket] - 1, 0)
-        self._summary["quota"][bucket] += 1
+    # -- Spending -----------------------------------------------------------------------------------------------------
+
+    def _spend(self, purse: Purse) -> None:
+        self._left[purse] = max(self._left[purse] - 1, 0)
+        if bucket := BUCKETS.get(purse):
+            self._quota[bucket] += 1
 
     def _stop(self, spent: QuotaExhausted) -> None:
-        self._left[spent.bucket] = 0
-        self._summary["quota"][spent.bucket] -= 1  # the call was not made
+        for purse, bucket in BUCKETS.items():
+            if bucket == spent.bucket:
+                self._left[purse] = 0
+        self._quota[spent.bucket] -= 1  # the call was not made
         self._exhausted = str(spent)
 
     def _end(self, keyless: NoLiveKey) -> None:
         """Make no more calls; what was read before the last key went is stored before that is told."""
-        self._left = dict.fromkeys(self._left, 0)
+        self._left.update(dict.fromkeys(self._left, 0))
         self._keyless = keyless
 
 
@@ -279,39 +485,12 @@ def discovery_of(video: Video, now: datetime, *, source: str = "hunter") -> Disc
     )
 
 
-def _outcomes(
-    sources: Sources, pages: dict[int, Page], new: Sequence[str], now: datetime
-) -> tuple[list[TermOutcome], list[PollOutcome]]:
-    """Schedule the sources that were read; a new video counts for the first page that brought it."""
-    unclaimed = set(new)
-    searched, polled = [], []
-    for n, page in pages.items():
-        source = sources[n]
-        first_here = unclaimed.intersection(page.candidates)
-        unclaimed -= first_here
-        if isinstance(source, Search):
-            searched.append(source.outcome(page, len(first_here), now))
-        else:
-            polled.append(source.outcome(page, now))
-    return searched, polled
-
-
-def _failures(sources: Sources, refusals: Refusals, kind: type[Search | Uploads], now: datetime) -> list[Failure]:
-    return [
-        Failure(
-            sources[n].row["id"],
-            sources[n].row["lease_token"],
-            reason,
-            retry_at(sources[n].row["attempts"], now, longest=core.LONGEST_RETRY),
-        )
-        for n, reason in refusals.items()
-        if isinstance(sources[n], kind)
-    ]
-
-
-def _tokens(sources: Sources, kind: type[Search | Uploads]) -> set[UUID]:
-    return {source.row["lease_token"] for source in sources if isinstance(source, kind)}
-
-
-def _name(source: Search | Uploads) -> str:
-    return f"search {source.row['query_term']!r}" if isinstance(source, Search) else f"uploads of {source.row['id']}"
+def _failures(refused: Sequence[tuple[Source[Any], _Refusal]], now: datetime) -> dict[type[Source[Any]], list[Failure]]:
+    failures: dict[type[Source[Any]], list[Failure]] = {}
+    for source, refusal in refused:
+        attempts = source.row["attempts"]
+        at = retry_at(attempts, now, longest=source.longest_retry)
+        if refusal.is_gone:
+            at = retry_at(attempts, now, first=core.GONE_FIRST_RETRY, longest=core.GONE_LONGEST_RETRY)
+        failures.setdefault(type(source), []).append(Failure(source.key, source.token, refusal.reason, at))
+    return failures

@@ -15,6 +15,7 @@ from atlas.errors import ApiError, Bucket, LeaseLost, NoLiveKey, QuotaExhausted
 from atlas.tiers import CONFIRMED_MISSES, next_track
 from maia.backoff import retry_at
 from maia.batches import IDS_PER_CALL, batched
+from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker import core
 
@@ -34,6 +35,7 @@ class TrackerSummary(TypedDict):
     stopped_by: str
 
 
+@run_of("tracker")
 async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummary:
     """Run one cycle with the tools of the settings."""
     async with open_toolbox("tracker") as tools:
@@ -42,11 +44,8 @@ async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummar
 
 async def track(tools: Toolbox, *, every: timedelta) -> TrackerSummary:
     """Read what is due within the share of a run that comes round ``every`` so often."""
-    share: dict[Bucket, int] = {
-        "stats": await tools.share("stats", every),
-        "general": await tools.share("general", every),
-    }
-    return await _Tracking(tools, share).run()
+    allowance = await tools.allowance(every)
+    return await _Tracking(tools, {"stats": allowance["track"], "general": allowance["probe"]}).run()
 
 
 class Reading(NamedTuple):
@@ -70,9 +69,11 @@ class _Tracking:
     """One cycle: what it may still spend, and its counts."""
 
     def __init__(self, tools: Toolbox, share: dict[Bucket, int]) -> None:
+        self._tools = tools
         self._dao = tools.dao
         self._youtube = tools.youtube
         self._left = share
+        self._instead = False  # read by the dearer road, since the stats bucket is spent?
         self._summary: TrackerSummary = {
             "videos_tracked": 0,
             "samples": 0,
@@ -84,7 +85,7 @@ class _Tracking:
         self._keyless: NoLiveKey | None = None
 
     async def run(self) -> TrackerSummary:
-        while calls := self._affordable():
+        while calls := await self._affordable():
             rows = await self._dao.fetch_tracking_batch(calls * IDS_PER_CALL)
             if not rows:
                 self._summary["stopped_by"] = "nothing due"
@@ -99,9 +100,11 @@ class _Tracking:
             raise self._keyless
         return self._summary
 
-    def _affordable(self) -> int:
-        """Calls the next round may make: of the stats bucket, or of the general one when that is spent."""
-        return min(CALLS_PER_ROUND, self._left["stats"] or self._left["general"])
+    async def _affordable(self) -> int:
+        """Calls the next round may make: of the stats bucket, or of the general one when that is spent for today."""
+        if not self._left["stats"] and not self._instead:
+            self._instead = not await self._tools.ledger.left("stats", self._tools.keys.projects)
+        return min(CALLS_PER_ROUND, self._left["general" if self._instead else "stats"])
 
     async def _round(self, rows: Sequence[TrackingRow]) -> None:
         answers = _Answers()
@@ -147,7 +150,8 @@ class _Tracking:
             return
         try:
             self._spend("general")
-            videos = {video.id: video for video in await self._youtube.videos(ids, parts=("status", "statistics"))}
+            answer = await self._youtube.videos(ids, parts=("status", "statistics"), purpose="probe")
+            videos = {video.id: video for video in answer}
         except QuotaExhausted as spent:
             self._stop(spent)
             return
@@ -211,6 +215,7 @@ class _Tracking:
 
     def _stop(self, spent: QuotaExhausted) -> None:
         self._left[spent.bucket] = 0
+        self._instead = self._instead or spent.bucket == "stats"
         self._summary["quota"][spent.bucket] -= 1  # the call was not made
         self._summary["stopped_by"] = str(spent)
 

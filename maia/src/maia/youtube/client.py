@@ -16,9 +16,11 @@ from pydantic import SecretStr
 from yarl import URL
 
 from atlas import settings
-from atlas.errors import ApiUnavailable, Bucket, ConfigurationError, Throttled
+from atlas.breakers import Breakers
+from atlas.errors import ApiError, ApiUnavailable, Bucket, ConfigurationError, Throttled
 from atlas.hydra import SingleKey
 from atlas.ids import uploads_playlist, validate_channel_id
+from maia.planner import Purpose
 from maia.youtube import parse
 from maia.youtube.errors import classify, retry_after, unusable
 from maia.youtube.feed import parse_feed
@@ -50,24 +52,29 @@ ANSWER_BYTES = 16 * 2**20
 
 TIMEOUT = timedelta(seconds=30)
 CONNECT_SECONDS = 10
+FEED_PAUSE = timedelta(minutes=15)
+"""How long feeds are left in peace after several failures in a row."""
+
 FEEDS = "https://www.youtube.com"
 """Where feeds are when the API is at Google; a stand-in serves both at one address."""
 
 
 class Call(NamedTuple):
-    """What a method of the API is called, and what one call of it costs."""
+    """What a method of the API is called, what one call of it costs, and what it is for unless a caller says so."""
 
     path: str
     bucket: Bucket
     cost: int
+    purpose: Purpose
 
 
 # YouTube Data API, "Quota costs", as of November 2026. Every page is a call.
-SEARCH: Final = Call("search", "search", 1)
-BATCH_GET_STATS: Final = Call("videos:batchGetStats", "stats", 1)
-VIDEOS: Final = Call("videos", "general", 1)
-CHANNELS: Final = Call("channels", "general", 1)
-PLAYLIST_ITEMS: Final = Call("playlistItems", "general", 1)
+SEARCH: Final = Call("search", "search", 1, "search")
+BATCH_GET_STATS: Final = Call("videos:batchGetStats", "stats", 1, "track")
+VIDEOS: Final = Call("videos", "general", 1, "enrich")
+CHART: Final = VIDEOS._replace(purpose="poll")
+CHANNELS: Final = Call("channels", "general", 1, "enrich")
+PLAYLIST_ITEMS: Final = Call("playlistItems", "general", 1, "poll")
 
 _SEARCH_FIELDS = (
     "nextPageToken,pageInfo/totalResults,"
@@ -98,7 +105,7 @@ _UPLOADS_FIELDS = (
     "nextPageToken,pageInfo/totalResults,"
     "items(snippet(title,publishedAt,resourceId/videoId),contentDetails(videoId,videoPublishedAt))"
 )
-_CHART_PARTS: tuple[VideoPart, ...] = ("snippet", "contentDetails", "statistics")
+_CHART_PARTS: tuple[VideoPart, ...] = ("snippet", "contentDetails", "statistics", "topicDetails")
 
 _HEADERS = {
     "Accept": "application/json",
@@ -113,7 +120,7 @@ class YouTube:
 
     ``executor`` supplies keys, quota and retries. ``endpoint`` defaults to ``YOUTUBE_API_ENDPOINT``. At most
     ``concurrency`` requests are in flight, each for at most ``timeout``. Every call raises the ``ApiError``s
-    of ``atlas.errors``, and what the executor raises.
+    of ``atlas.errors``, and what the executor raises. ``breakers`` hold the one of the feeds.
     """
 
     def __init__(
@@ -123,6 +130,7 @@ class YouTube:
         endpoint: str | None = None,
         concurrency: int = 8,
         timeout: timedelta = TIMEOUT,
+        breakers: Breakers | None = None,
     ) -> None:
         root = (endpoint or settings.YOUTUBE_API_ENDPOINT).rstrip("/")
         try:
@@ -137,6 +145,7 @@ class YouTube:
         self._concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(timeout.total_seconds(), sock_connect=CONNECT_SECONDS)
         self._slots = asyncio.Semaphore(concurrency)
+        self._breakers = breakers or Breakers()
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -213,6 +222,7 @@ class YouTube:
         *,
         parts: Sequence[VideoPart] = ("snippet", "contentDetails", "statistics"),
         description: bool = False,
+        purpose: Purpose = VIDEOS.purpose,
     ) -> list[Video]:
         """Read up to 50 videos, one general unit; those that are gone or private are absent from the answer.
 
@@ -222,7 +232,7 @@ class YouTube:
         if not asked:
             return []
         return await self._call(
-            VIDEOS,
+            VIDEOS._replace(purpose=purpose),
             parse.videos,
             part=",".join(parts),
             id=",".join(asked),
@@ -242,19 +252,26 @@ class YouTube:
             fields=f"items(id,{','.join(_STATS_FIELDS[part] for part in parts)})",
         )
 
-    async def channels(self, ids: Iterable[str]) -> list[Channel]:
+    async def channels(self, ids: Iterable[str], *, purpose: Purpose = CHANNELS.purpose) -> list[Channel]:
         """Read up to 50 channels, one general unit; those that are gone are absent from the answer."""
         asked = _ids(ids)
         if not asked:
             return []
         return await self._call(
-            CHANNELS,
+            CHANNELS._replace(purpose=purpose),
             parse.channels,
             part=_CHANNEL_PARTS,
             id=",".join(asked),
             maxResults=str(PAGE),  # the default is 5
             fields=_CHANNEL_FIELDS,
         )
+
+    async def channel_of(self, handle: str) -> Channel | None:
+        """Find the channel with a handle such as ``@NASA``, one general unit; None when there is none."""
+        found = await self._call(
+            CHANNELS, parse.channels, part=_CHANNEL_PARTS, forHandle=f"@{handle.lstrip('@')}", fields=_CHANNEL_FIELDS
+        )
+        return found[0] if found else None
 
     async def uploads(self, channel_id: str, page_token: str | None = None, *, max_results: int = PAGE) -> UploadsPage:
         """Read a page of a channel's uploads, newest first, one general unit.
@@ -276,7 +293,7 @@ class YouTube:
     async def most_popular(self, region: str, category: str | None = None, page_token: str | None = None) -> VideoPage:
         """Read a page of a region's chart, one general unit; the chart covers music, films and games only."""
         return await self._call(
-            VIDEOS,
+            CHART,
             parse.video_page,
             part=",".join(_CHART_PARTS),
             chart="mostPopular",
@@ -292,43 +309,60 @@ class YouTube:
 
         Raises:
             ApiUnavailable: also for 404, which feeds answer now and then for channels that live.
+            CircuitOpen: several feeds in a row could not be read, and they are left in peace.
         """
         if not validate_channel_id(channel_id):
             raise ValueError(f"not a channel id: {channel_id!r}")
-        status, body, headers = await self._get(f"{self._feeds}/feeds/videos.xml?channel_id={channel_id}")
-        if status == 200:
-            return parse_feed(body)
-        if status == 429:
-            raise Throttled("feedThrottled", status=status, retry_after=retry_after(headers))
-        raise ApiUnavailable("feedNotFound" if status == 404 else "feedUnavailable", status=status)
+        async with self._breakers.guard("feeds", failing=ApiError, pause=FEED_PAUSE):
+            status, body, headers = await self._get(f"{self._feeds}/feeds/videos.xml?channel_id={channel_id}")
+            if status == 200:
+                return parse_feed(body)
+            if status == 429:
+                raise Throttled("feedThrottled", status=status, retry_after=retry_after(headers))
+            raise ApiUnavailable("feedNotFound" if status == 404 else "feedUnavailable", status=status)
 
     async def _call(self, call: Call, read: Callable[[Any], T], **parameters: str | None) -> T:
         """Have the executor make ``call``; what ``read`` cannot read is worth another attempt, too."""
+
+        def read_json(body: bytes) -> T | None:
+            try:
+                answer = parse.decode(body)
+            except orjson.JSONDecodeError:
+                return None
+            return read(answer) if isinstance(answer, dict) and answer.get("error") is None else None
+
+        return await self._exchange(call, read_json, parameters)
+
+    async def _exchange(self, call: Call, read: Callable[[bytes], T | None], parameters: Mapping[str, str | None]) -> T:
+        """Have the executor make ``call``; ``read`` gives None for what is no answer to it."""
         query = urlencode({name: value for name, value in parameters.items() if value is not None}, safe=",:/()")
         address = f"{self._api}{call.path}?{query}"
 
-        async def attempt(key: str) -> T:
-            status, body, headers = await self._get(f"{address}&key={quote_plus(key)}")
+        async def attempt(credential: str) -> T:
+            status, body, headers = await self._get(*self._signed(address, credential))
             logger.debug("%s: HTTP %d, %d bytes", call.path, status, len(body))
-            if 200 <= status < 300:
-                try:
-                    answer = parse.decode(body)
-                except orjson.JSONDecodeError:
-                    answer = None
-                if isinstance(answer, dict) and answer.get("error") is None:
-                    return read(answer)
-            raise classify(status, _without(key, body), headers)
+            if 200 <= status < 300 and (answer := read(body)) is not None:
+                return answer
+            raise classify(status, _without(credential, body), headers)
 
-        return await self._executor.execute_async(attempt, bucket=call.bucket, cost=call.cost)
+        return await self._executor.execute_async(attempt, bucket=call.bucket, cost=call.cost, purpose=call.purpose)
 
-    async def _get(self, address: str) -> tuple[int, bytes, Mapping[str, str]]:
+    def _signed(self, address: str, credential: str) -> tuple[str, Mapping[str, str]]:
+        """Say who calls: the address, and headers, to call with the executor's credential."""
+        return f"{address}&key={quote_plus(credential)}", {}
+
+    async def _get(
+        self, address: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         """Make one HTTP attempt."""
         if self._session is None:
             raise RuntimeError("use the client as `async with YouTube(…) as youtube`")
         async with self._slots:
             try:
                 # A redirect would be sent the key; the API has none.
-                async with self._session.get(URL(address, encoded=True), allow_redirects=False) as response:
+                async with self._session.get(
+                    URL(address, encoded=True), headers=headers, allow_redirects=False
+                ) as response:
                     return response.status, await _body(response), response.headers
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                 failure = _unreachable(exc)

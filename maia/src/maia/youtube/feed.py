@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
+from xml.etree.ElementTree import Element
 
+from maia.plain_xml import parse_xml
 from maia.youtube.errors import unusable
 from maia.youtube.models import FeedEntry
 from maia.youtube.parse import count, instant
@@ -19,23 +20,13 @@ def parse_feed(body: bytes) -> list[FeedEntry]:
     Raises:
         ApiUnavailable: it is no feed.
     """
-    parser = XMLParser(target=_NoEntities())  # noqa: S314 - it refuses what makes XML dangerous
     try:
-        parser.feed(body.removeprefix(b"\xef\xbb\xbf").lstrip())  # some have blanks before the declaration
-        root = parser.close()
-    except (ParseError, ValueError, LookupError) as exc:  # LookupError: an encoding that Python does not know
-        raise unusable("brokenFeed", f"not well-formed XML: {type(exc).__name__}") from None
+        root = parse_xml(body)
+    except ValueError as exc:
+        raise unusable("brokenFeed", str(exc)) from None
     if root.tag != f"{_ATOM}feed":
         raise unusable("brokenFeed", "XML, but no Atom feed")
     return [entry for element in root.iter(f"{_ATOM}entry") if (entry := _entry(element)) is not None]
-
-
-class _NoEntities(TreeBuilder):
-    """A tree without a document type, and so without entities that unfold into a billion."""
-
-    def doctype(self, *_: object) -> None:
-        """Refuse the document."""
-        raise ValueError("a feed has no document type")
 
 
 def _entry(element: Element) -> FeedEntry | None:

@@ -149,3 +149,14 @@ class FeedEntry(NamedTuple):
     published_at: datetime | None
     updated_at: datetime | None
     views: int | None
+
+
+class CaptionTrack(NamedTuple):
+    """Captions of a video, as ``captions.list`` tells of them."""
+
+    id: str
+    language: str | None  # BCP 47
+    kind: str | None  # "standard", "ASR" or "forced"
+    name: str | None
+    status: str | None  # "serving", "syncing" or "failed"
+    draft: bool

@@ -19,6 +19,7 @@ import orjson
 from maia.youtube.errors import unusable
 from maia.youtube.models import (
     BatchStats,
+    CaptionTrack,
     Channel,
     SearchHit,
     SearchPage,
@@ -81,6 +82,23 @@ def batch_stats(answer: Any, asked: Iterable[str]) -> BatchStats:
             else:
                 failed[id_] = reading
     return BatchStats(returned, failed, frozenset(missing))
+
+
+def captions(answer: Any) -> list[CaptionTrack]:
+    """Read an answer of ``captions.list``."""
+    found = ((_text(item.get("id")), _part(item, "snippet")) for item in _items(answer))
+    return [
+        CaptionTrack(
+            id_,
+            _text(told.get("language")),
+            _text(told.get("trackKind")),
+            _text(told.get("name")),
+            _text(told.get("status")),
+            told.get("isDraft") is True,
+        )
+        for id_, told in found
+        if id_ is not None
+    ]
 
 
 def channels(answer: Any) -> list[Channel]:

@@ -1,0 +1,22 @@
+"""The painter as a Prefect flow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from maia.engine import flow, publish
+from maia.painter.agent import PainterSummary, run_once
+
+
+@flow(name="run_painter_cycle")
+async def run_painter_cycle(every_minutes: int = 30) -> PainterSummary:
+    """Enrich what is due within the share of the day's quota of a run that comes round every ``every_minutes``."""
+    summary = await run_once(every=timedelta(minutes=every_minutes))
+    await publish("painter", summary)
+    return summary
+
+
+if __name__ == "__main__":
+    from maia.cli.agents import main_of
+
+    main_of("painter")

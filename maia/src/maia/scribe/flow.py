@@ -1,0 +1,22 @@
+"""The scribe as a Prefect flow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from maia.engine import flow, publish
+from maia.scribe.agent import ScribeSummary, run_once
+
+
+@flow(name="run_scribe_cycle")
+async def run_scribe_cycle(every_minutes: int = 30) -> ScribeSummary:
+    """Describe what is due, within the share of the day's quota of a run that comes round ``every_minutes``."""
+    summary = await run_once(every=timedelta(minutes=every_minutes))
+    await publish("scribe", summary)
+    return summary
+
+
+if __name__ == "__main__":
+    from maia.cli.agents import main_of
+
+    main_of("scribe")
