@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import json
 import os
 import re
 import shlex
@@ -25,7 +27,9 @@ import atlas.cli
 import maia.cli
 from alkyone.databases import NOON
 from atlas.config import Settings
+from atlas.events.catalogue import CATALOGUE
 from atlas.vault import LocalVault
+from maia.up import part
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -46,6 +50,7 @@ HOSTS = {
     "docs.astral.sh",
     "huggingface.co",
     "keepachangelog.com",
+    "oauth2.googleapis.com",
     "semver.org",
     "youtu.be",
     "youtube.googleapis.com",
@@ -131,6 +136,14 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
+def events_table() -> str:
+    rows = ["| event type | entity | payload | when |", "|---|---|---|---|"]
+    for name, payload in CATALOGUE.items():
+        fields = (f"`{key}`" if field.is_required() else f"[`{key}`]" for key, field in payload.model_fields.items())
+        rows.append(f"| `{name}` | {payload.entity} | {' '.join(fields)} | {payload.when} |")
+    return "\n".join(rows)
+
+
 def commands_table() -> str:
     rows = ["| command | what it does | options |", "|---|---|---|"]
     for words, command in commands():
@@ -142,18 +155,23 @@ def commands_table() -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
-    [pytest.param("settings", settings_table, id="settings"), pytest.param("commands", commands_table, id="commands")],
+    ("page", "name", "table"),
+    [
+        pytest.param("reference.md", "settings", settings_table, id="settings"),
+        pytest.param("reference.md", "commands", commands_table, id="commands"),
+        pytest.param("events.md", "event types", events_table, id="event types"),
+    ],
 )
-def test_the_reference_lists_everything_in_the_programs_own_words(name: str, table: Callable[[], str]) -> None:
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", REFERENCE.read_text(), re.S)
-    assert found, f"docs/reference.md has no place for {name}"
-    assert found[1] == table(), f"docs/reference.md is to say, between <!-- {name} --> and <!-- end -->:\n\n{table()}"
+def test_a_table_of_the_docs_says_everything_in_the_programs_own_words(
+    page: str, name: str, table: Callable[[], str]
+) -> None:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", (ROOT / "docs" / page).read_text(), re.S)
+    assert found, f"docs/{page} has no place for {name}"
+    assert found[1] == table(), f"docs/{page} is to say, between <!-- {name} --> and <!-- end -->:\n\n{table()}"
 
 
-def test_the_reference_lists_every_event_type_that_is_recorded() -> None:
-    section = REFERENCE.read_text().partition("\n## Event types")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z.]+)` \|", section, re.M)) == recorded_event_types()
+def test_the_catalogue_knows_every_event_type_that_the_code_records_and_no_other() -> None:
+    assert recorded_event_types() == set(CATALOGUE)
 
 
 def test_the_reference_lists_every_table() -> None:
@@ -218,15 +236,14 @@ def commands() -> Iterator[tuple[list[str], Any]]:
 
 
 def recorded_event_types() -> set[str]:
-    """The event types in calls of ``Event(…)`` and ``….record(conn, …)``."""
+    """The event types in calls of ``Event(…)``, ``Queued(…)``, ``….emit(…)`` and whatever is named for recording."""
     found: set[str] = set()
     for file in [*(ROOT / "atlas/src").rglob("*.py"), *(ROOT / "maia/src").rglob("*.py")]:
         for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
-            is_event = isinstance(call.func, ast.Name) and call.func.id == "Event" and call.args
-            is_record = isinstance(call.func, ast.Attribute) and call.func.attr == "record" and len(call.args) > 1
-            name = call.args[0] if is_event else call.args[1] if is_record else None
-            if isinstance(name, ast.Constant):
-                found.add(str(name.value))
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            if name in {"Event", "Queued", "emit"} or "record" in name:
+                constants = [str(arg.value) for arg in call.args[:2] if isinstance(arg, ast.Constant)]
+                found.update(text for text in constants if re.fullmatch(r"[a-z]+\.[a-z_]+", text))
     return found
 
 
@@ -239,7 +256,27 @@ def shown_argument(argument: Any) -> str:
 def _plain(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
-    return "[]" if default == () else str(default)
+    return json.dumps(default) if isinstance(default, tuple) else str(default)
+
+
+def test_the_unit_for_systemd_is_one_that_agrees_with_the_exit_codes(tmp_path: Path) -> None:
+    (unit,) = examples(ROOT / "docs/operations.md", "ini")
+    parsed = configparser.RawConfigParser(interpolation=None)
+    parsed.optionxform = str
+    parsed.read_string(unit.code)
+    service = parsed["Service"]
+
+    refuse_unknown(["maia", *shlex.split(service["ExecStart"])[1:]], service["ExecStart"])
+    assert Path(shlex.split(service["ExecStart"])[0]).name == "maia"
+    assert service["RestartPreventExitStatus"] == "2", "wrong settings are not mended by another start"
+    assert int(service["TimeoutStopSec"]) > 2 * part.STOP_TIMEOUT_S, "the worker, then the server"
+    if analyze := shutil.which("systemd-analyze"):
+        file = tmp_path / "pleiades.service"
+        file.write_text(
+            unit.code.replace("/srv/pleiades/.venv/bin/maia", sys.executable).replace("User=pleiades\n", "")
+        )
+        done = subprocess.run([analyze, "verify", file], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 # -- Running ----------------------------------------------------------------------------------------------------------
@@ -333,3 +370,19 @@ def test_the_promises_of_a_vault_are_listed() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     listed = text.partition("<!-- vault promises -->")[2].partition("<!-- end -->")[0]
     assert re.findall(r"^- (.+)$", listed, re.MULTILINE) == promises
+
+
+def metrics_table() -> str:
+    from atlas.metrics import MEASURES
+
+    rows = ["| metric | labels | what it tells |", "|---|---|---|"]
+    for measure in MEASURES:
+        labels = " ".join(f"`{label}`" for label in measure.labels)
+        rows.append(f"| `{measure.name}` | {labels} | {measure.help} |")
+    return "\n".join(rows)
+
+
+def test_every_metric_is_listed_in_its_own_words() -> None:
+    page = (ROOT / "docs" / "monitoring" / "README.md").read_text(encoding="utf-8")
+    listed = page.partition("<!-- metrics -->\n")[2].partition("\n<!-- end -->")[0]
+    assert listed == metrics_table(), f"docs/monitoring/README.md is to say:\n\n{metrics_table()}"

@@ -35,8 +35,9 @@ from atlas.db import DatabaseManager
 from atlas.hydra import HydraExecutor
 from atlas.vault import LocalVault, VaultStrategy, get_vault
 from atlas.vault.buckets import BucketVault
+from maia.youtube.oauth import OwnerExecutor
 
-Agent = Literal["hunter", "tracker", "janitor"]
+Agent = Literal["hunter", "tracker", "painter", "scribe", "janitor"]
 T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
@@ -53,7 +54,10 @@ _processes.set_forkserver_preload(
         "alkyone.agents",
         "maia.hunter.agent",
         "maia.tracker.agent",
+        "maia.scribe.agent",
         "maia.janitor.agent",
+        "maia.painter.agent",
+        "alkyone.warm",
         "pyarrow.parquet",
         "google.cloud.storage",  # where it is not installed, that is passed over
     ]
@@ -202,6 +206,7 @@ class Steps:
         with (
             mock.patch.object(DatabaseManager, "get_connection", self._transactions(DatabaseManager.get_connection)),
             mock.patch.object(HydraExecutor, "execute_async", self._calls(HydraExecutor.execute_async)),
+            mock.patch.object(OwnerExecutor, "execute_async", self._calls(OwnerExecutor.execute_async)),
             mock.patch.object(LocalVault, "write", self._around("vault write", LocalVault.write)),
             mock.patch.object(LocalVault, "delete", self._around("vault delete", LocalVault.delete)),
             mock.patch.object(BucketVault, "write", self._around("vault write", BucketVault.write)),
@@ -241,7 +246,7 @@ class Steps:
     def _calls(self, original: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
         @functools.wraps(original)
         async def execute_async(
-            executor: HydraExecutor, make_request: Callable[[str], Awaitable[T]], **options: Any
+            executor: HydraExecutor | OwnerExecutor, make_request: Callable[[str], Awaitable[T]], **options: Any
         ) -> T:
             async def request(key: str) -> T:
                 self.reach("before call")

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from alkyone import snapshots
 from alkyone.agents import Site
 from alkyone.databases import scratch
-from alkyone.standins.youtube import YouTubeStandin
+from alkyone.standins.youtube import YouTubeStandin, oauth
 from alkyone.worlds import World, open_world
 from atlas import clock
 from atlas import notifier as shared_notifier
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import ChannelSeen, WatchEntry
+from atlas.breakers import Breakers
 from atlas.config import ApiKey
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
@@ -30,6 +32,8 @@ from atlas.notifications import DiscordNotifier
 from atlas.quota import QuotaLedger
 from atlas.tiers import next_track
 from atlas.vault import LocalVault, VaultStrategy
+from maia.painter.agent import Studio
+from maia.painter.frames import YouTubeThumbnails
 from maia.toolbox import Stores, Toolbox
 from maia.youtube.client import YouTube
 
@@ -83,6 +87,16 @@ class Scene:
                 shutil.copytree(like.vault, vault)
         with scratch(self._postgres, template) as conninfo:
             yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((settings | changes).items()))
+
+    def owner(self) -> dict[str, Any]:
+        """Settings of an operator who owns some of the channels, and may read the captions of their videos."""
+        return {
+            "TRANSCRIPT_SOURCE": "owned",
+            "YOUTUBE_OAUTH_CLIENT_ID": SecretStr(oauth.CLIENT_ID),
+            "YOUTUBE_OAUTH_CLIENT_SECRET": SecretStr(oauth.CLIENT_SECRET),
+            "YOUTUBE_OAUTH_REFRESH_TOKEN": SecretStr(oauth.REFRESH_TOKEN),
+            "YOUTUBE_OAUTH_TOKEN_ENDPOINT": self.youtube.token_endpoint,
+        }
 
     def quota(self) -> dict[str, int]:
         """What the stand-in charged so far, by bucket, over all days and projects."""
@@ -139,6 +153,15 @@ async def stores_of(site: Site, vault: VaultStrategy | None = None) -> AsyncIter
     """Lend what the Janitor works with, for one in the test's own process."""
     async with dao_of(site) as dao:
         yield Stores(dao, vault or LocalVault(site.vault))
+
+
+@asynccontextmanager
+async def studio_of(site: Site, vault: VaultStrategy | None = None) -> AsyncIterator[Studio]:
+    """Lend what the Painter works with, for one in the test's own process."""
+    # Breakers of its own: what one cycle learns of a source is no matter of the next, whose clock may stand still.
+    frames = YouTubeThumbnails(site.endpoint, breakers=Breakers(), sleep=_no_wait)
+    async with tools_of(site) as tools, frames:
+        yield Studio(tools, vault or LocalVault(site.vault), frames)
 
 
 async def _no_wait(seconds: float) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer
 from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzLoader
 
 from atlas.vault import LocalVault, VaultStrategy
 from atlas.vault.base import MARKER
@@ -18,30 +20,46 @@ from atlas.vault.base import MARKER
 TABLES = (
     "channels",
     "channel_history",
+    "channel_stats_log",
     "videos",
+    "video_history",
     "video_stage",
     "watchlist",
     "video_stats_log",
+    "video_vectors",
+    "video_features",
     "search_queue",
+    "sources",
+    "rejected",
     "system_events",
     "vault_manifest",
     "work_leases",
 )
 """What an agent's run leaves; the quota ledger is judged against the server's own count instead."""
 
-QUEUES = ("search_queue", "channels", "watchlist", "video_stage", "work_leases")
+QUEUES = ("search_queue", "channels", "sources", "watchlist", "video_stage", "work_leases")
 """The tables whose rows are claimed."""
 
 Reading = tuple[int | None, int | None, int | None]
 """Views, likes, comments."""
 
-SURROGATES = frozenset({"id", "lease_token"})
-"""Drawn anew in each run: row numbers (where ``id`` is one) and tokens."""
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+SURROGATES = frozenset({"id", "lease_token", "xact"})
+"""Drawn anew in each run: row numbers (where ``id`` is one), tokens and transactions."""
+
+
+class _Endless(TimestamptzLoader):
+    """Reads the end of time, too, which Python's calendar does not reach."""
+
+    def load(self, data: Buffer) -> datetime:
+        return END_OF_TIME if bytes(data) == b"infinity" else super().load(data)
 
 
 def tables(conninfo: str) -> dict[str, list[tuple[tuple[str, Any], ...]]]:
     """Read every table, its rows in an order of their own, without surrogates."""
     with psycopg.Connection[dict[str, Any]].connect(conninfo, row_factory=dict_row) as conn:
+        conn.adapters.register_loader("timestamptz", _Endless)
         return {name: _rows(conn, name) for name in TABLES}
 
 
@@ -72,6 +90,18 @@ def lapse_leases(conninfo: str) -> None:
             )
 
 
+def spoil_page_tokens(conninfo: str) -> None:
+    """Let every page token be one that YouTube does not know, or no longer."""
+    with psycopg.connect(conninfo) as conn:
+        for table in ("search_queue", "sources"):
+            column = "next_page_token" if table == "search_queue" else "page_token"
+            conn.execute(
+                sql.SQL("UPDATE {} SET {column} = 'CAUQAQ-' WHERE {column} IS NOT NULL").format(
+                    sql.Identifier(table), column=sql.Identifier(column)
+                )
+            )
+
+
 def column(conninfo: str, query: LiteralString) -> list[Any]:
     """Read the first column of a query's rows."""
     with psycopg.connect(conninfo) as conn:
@@ -85,6 +115,7 @@ def leased(conninfo: str) -> int:
         """
         SELECT (SELECT count(lease_token) FROM search_queue)
              + (SELECT count(lease_token) FROM channels)
+             + (SELECT count(lease_token) FROM sources)
              + (SELECT count(lease_token) FROM watchlist)
              + (SELECT count(lease_token) FROM video_stage)
              + (SELECT count(lease_token) FROM work_leases WHERE name NOT LIKE 'quota.exhausted/%')
@@ -146,7 +177,7 @@ def _rows(conn: psycopg.Connection[dict[str, Any]], table: str) -> list[tuple[tu
 
 
 def _canonical(row: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    surrogate = {name for name in SURROGATES if not isinstance(row.get(name), str)}
+    surrogate = SURROGATES - ({"id"} if isinstance(row.get("id"), str) else set())
     return tuple((name, _plain(value)) for name, value in sorted(row.items()) if name not in surrogate)
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import orjson
 import psycopg
 import pytest
-import pytest_asyncio
-from aiohttp import web
 from pydantic import SecretStr
 
 from alkyone import snapshots
 from alkyone.agents import Agent, Site, run_together
 from alkyone.scenes import AMPLE, OpenScene, Scene, seed, tools_of, watch
+from alkyone.standins.discord import DiscordStandin
 from atlas import clock
 from atlas.errors import Bucket
 from atlas.notifications import DiscordNotifier
 from atlas.quota import pacific_day
 from maia.hunter.agent import hunt
+from maia.planner import PURPOSES, Purpose
 from maia.toolbox import Toolbox
 from maia.tracker.agent import track
 
@@ -36,51 +35,26 @@ SPENT = [
 ]
 
 
-class Alerts(NamedTuple):
-    """A webhook's address, the embeds that came to it, and who sent them."""
-
-    webhook: str
-    received: list[dict[str, Any]]
-    notifiers: list[DiscordNotifier]
-
-
 class Unaware(Toolbox):
     """A toolbox of an agent that learned its share before others spent the quota."""
 
-    async def share(self, bucket: Bucket, every: timedelta) -> int:
+    async def allowance(self, every: timedelta) -> dict[Purpose, int]:
         """A share that is long gone."""
-        return 1_000
+        return dict.fromkeys(PURPOSES, 1_000)
 
 
-@pytest.fixture(scope="module")
-def notifiers() -> list[DiscordNotifier]:
-    """Hold every notifier until its event loop has ended, and with it the notifier's session."""
-    return []
-
-
-@pytest_asyncio.fixture
-async def alerts(notifiers: list[DiscordNotifier]) -> AsyncIterator[Alerts]:
+@pytest.fixture
+def discord() -> Iterator[DiscordStandin]:
     """Listen at a webhook's address."""
-    received: list[dict[str, Any]] = []
-
-    async def take(request: web.Request) -> web.Response:
-        received.extend(orjson.loads(await request.read())["embeds"])
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_post("/ops", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Alerts(f"http://127.0.0.1:{runner.addresses[0][1]}/ops", received, notifiers)
-    await runner.cleanup()
+    with DiscordStandin("ops") as standin:
+        yield standin
 
 
 @pytest.mark.parametrize("who_knows", ["ledger", "server"])
 @pytest.mark.parametrize(("agent", "limits"), SPENT)
 async def test_a_spent_bucket_ends_the_run_and_loses_nothing(
     scene: OpenScene,
-    alerts: Alerts,
+    discord: DiscordStandin,
     agent: Agent,
     limits: Mapping[Bucket, int],
     who_knows: str,
@@ -92,38 +66,40 @@ async def test_a_spent_bucket_ends_the_run_and_loses_nothing(
             f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in {**AMPLE, **ours}.items()
         }
         at = here.youtube.now()
-        with here.site(**changes, DISCORD_WEBHOOK_OPS=SecretStr(alerts.webhook)) as site:
+        with here.site(**changes, DISCORD_WEBHOOK_OPS=SecretStr(discord.address("ops"))) as site:
             await work_for(agent, here, site, at)
 
-            summary = await cycle(agent, here, site, at, alerts, kind=Unaware)
+            summary = await cycle(agent, here, site, at, kind=Unaware)
 
             has_no_other_road = agent == "hunter" or len(limits) == 2
             assert ("spent" in summary["stopped_by"]) is has_no_other_road
             assert (before := done(site)) > 0
             here.assert_nothing_is_lost(site)
             assert spent(here, at, limits) == dict(limits)
-            assert len(alerts.received) == len(limits)
+            assert len(discord.embeds) == len(limits)
             assert untouched_is_due(site, at)
 
-            again = await cycle(agent, here, site, at + timedelta(minutes=30), alerts)
+            again = await cycle(agent, here, site, at + timedelta(minutes=30))
 
             here.assert_nothing_is_lost(site)
             assert spent(here, at, limits) == dict(limits), "a bucket known to be spent was asked again"
-            assert len(alerts.received) == len(limits), "OPS was told twice on one day"
+            assert len(discord.embeds) == len(limits), "OPS was told twice on one day"
             assert {bucket: again["quota"][bucket] for bucket in limits} == dict.fromkeys(limits, 0)
 
-            await cycle(agent, here, site, at + DAY, alerts, kind=Unaware)
+            await cycle(agent, here, site, at + DAY, kind=Unaware)
 
             assert done(site) > before
             here.assert_nothing_is_lost(site)
-            assert len(alerts.received) <= 2 * len(limits), "OPS was told twice on one day"
+            assert len(discord.embeds) <= 2 * len(limits), "OPS was told twice on one day"
 
 
 @pytest.mark.engine
-async def test_two_hunters_that_both_count_on_the_last_units_share_them(scene: OpenScene, alerts: Alerts) -> None:
+async def test_two_hunters_that_both_count_on_the_last_units_share_them(
+    scene: OpenScene, discord: DiscordStandin
+) -> None:
     async with scene(PLENTY) as here:
         at = here.youtube.now()
-        with here.site(QUOTA_SEARCH_PER_DAY=12, DISCORD_WEBHOOK_OPS=SecretStr(alerts.webhook)) as site:
+        with here.site(QUOTA_SEARCH_PER_DAY=12, DISCORD_WEBHOOK_OPS=SecretStr(discord.address("ops"))) as site:
             await seed(site, here.world, at, terms=20, channels=0)
 
             runs = await run_together(["hunter", "hunter"], site, at, every=DAY)
@@ -132,7 +108,7 @@ async def test_two_hunters_that_both_count_on_the_last_units_share_them(scene: O
             assert spent(here, at, ["search"]) == {"search": 12}
             here.assert_nothing_is_lost(site)
             assert untouched_is_due(site, at)
-            assert len(alerts.received) == 1
+            assert len(discord.embeds) == 1
 
 
 async def work_for(agent: Agent, here: Scene, site: Site, at: datetime) -> None:
@@ -145,16 +121,16 @@ async def work_for(agent: Agent, here: Scene, site: Site, at: datetime) -> None:
     here.youtube.faults.add("missing_ids", ids=tuple(uploads[::3]))
 
 
-async def cycle(
-    agent: Agent, here: Scene, site: Site, at: datetime, alerts: Alerts, *, kind: type[Toolbox] = Toolbox
-) -> Any:
+async def cycle(agent: Agent, here: Scene, site: Site, at: datetime, *, kind: type[Toolbox] = Toolbox) -> Any:
     """Run a cycle as a process of its own would: with a notifier that remembers nothing."""
-    alerts.notifiers.append(DiscordNotifier(site.settings()))
     here.youtube.set_clock(at)
+    notifier = DiscordNotifier(site.settings())
     with clock.stopped(at):
-        async with tools_of(site, notifier=alerts.notifiers[-1]) as tools:
+        async with tools_of(site, notifier=notifier) as tools:
             toolbox = kind(tools.dao, tools.youtube, tools.ledger, tools.keys)
-            return await (hunt if agent == "hunter" else track)(toolbox, every=DAY)
+            summary = await (hunt if agent == "hunter" else track)(toolbox, every=DAY)
+        await notifier.close()
+    return summary
 
 
 def spent(here: Scene, at: datetime, buckets: Iterable[str]) -> dict[str, int]:

@@ -85,6 +85,12 @@ CASES = [
     pytest.param(problems.invalid_parameter("order", "no"), RequestRefused, id="wrong parameter"),
     pytest.param(problems.invalid_page_token(), InvalidPageToken, id="wrong page token"),
     pytest.param(problems.playlist_not_found(), ResourceRefused, id="no such playlist"),
+    pytest.param(problems.login_required("V3DataCaptionService.List"), ApiError, id="a key for a token"),
+    pytest.param(problems.token_invalid(), KeyRejected, id="invalid token"),
+    pytest.param(problems.caption_forbidden(), ResourceRefused, id="somebody else's captions"),
+    pytest.param(problems.caption_not_found(), ResourceRefused, id="no such captions"),
+    pytest.param(problems.could_not_convert(), RequestRefused, id="captions in no known form"),
+    pytest.param(problems.video_not_found(), ResourceRefused, id="no such video"),
 ]
 
 

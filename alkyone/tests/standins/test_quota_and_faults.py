@@ -66,6 +66,7 @@ async def test_each_bucket_is_refused_when_it_is_spent_and_counts_no_refusal(
     assert statuses == [200] * limit + [refused] * 2
     (used,) = standin.quota.usage()["project-one"].values()
     assert used == {bucket: limit}
+    assert standin.quota.refused == {"search": 0, "stats": 0, "general": 0} | {bucket: 2}
 
 
 async def test_the_day_ends_at_midnight_pacific_also_when_the_clocks_change(
@@ -210,6 +211,26 @@ async def test_truncated_answers_are_no_json(standin: YouTubeStandin, http: aioh
     assert status == 200
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(body)
+
+
+async def test_calls_are_counted_by_what_they_asked_for_and_by_page(
+    standin: YouTubeStandin, http: aiohttp.ClientSession
+) -> None:
+    standin.faults.add("status_500", method="search.list", times=1)
+    await get(http, standin, "search", q="music")
+    await get(http, standin, "search", q="music")
+    await get(http, standin, "search", q="refused")
+    await get(http, standin, "videos", id="x,y")
+    await get(http, standin, "playlistItems", playlistId="UUx")
+    await get(http, standin, "playlistItems", playlistId="UUx", pageToken="CAUQAA")
+    async with http.get(f"{standin.endpoint}/_standin/calls") as response:
+        calls = orjson.loads(await response.read())
+
+    assert calls == {
+        "search.list": {"music": [2, 0]},
+        "videos.list": {"2": [1, 0]},
+        "playlistItems.list": {"UUx": [1, 1]},
+    }
 
 
 async def test_the_admin_addresses_set_the_clock_and_the_faults_and_tell_the_truth(

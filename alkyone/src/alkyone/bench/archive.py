@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 import psycopg
 
+from alkyone.bench.cycle import peak_bytes
 from alkyone.bench.lab import Lab
 from alkyone.bench.results import Figure, Result, Target, at_least, at_most, untold
 from alkyone.databases import NOON
@@ -56,7 +57,7 @@ async def measure(lab: Lab) -> Result:
     world = open_world(f"generated:seed=7,channels=4000,videos={samples // LOOKS * 4},days=31")
     day = NOON.date()
     with lab.address() as prepared:
-        rows = await _fill(lab, prepared, world, day, samples)
+        rows = await fill_day(lab, prepared, world, day, samples)
         for turn in range(lab.repeats):
             for way in ("janitor", "copy", *(peer for peer in peers if not turn or peer not in SLOW)):
                 with lab.address(copy_of=prepared) as conninfo, lab.folder() as folder:
@@ -106,7 +107,7 @@ def _beside(peer: str, times: float, found: dict[str, dict[str, float]], written
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-async def _fill(lab: Lab, conninfo: str, world: World, day: date, samples: int) -> int:
+async def fill_day(lab: Lab, conninfo: str, world: World, day: date, samples: int) -> int:
     """Store a day as a Tracker would have: the same videos each hour, some five hundred at an instant."""
     midnight = datetime.combine(day, day_time(), UTC)
     found = world.search("", None, midnight, "date", midnight)
@@ -243,22 +244,12 @@ async def _by_dlt(conninfo: str, folder: Path, day: date) -> dict[str, float]:
     return phases.seconds
 
 
-def _peak() -> int:
-    """This process's largest size in memory so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike getrusage not inherited from the process that started us
-        return next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line[:6] == "VmHWM:")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 WAYS = {"janitor": _by_janitor, "copy": _by_copy, "pandas": _by_pandas, "dlt": _by_dlt}
 
 
 def _main(way: str, conninfo: str, folder: str, day: str) -> None:
     told = asyncio.run(WAYS[way](conninfo, Path(folder), date.fromisoformat(day)))
-    sys.stdout.buffer.write(orjson.dumps({**told, "peak": _peak()}))
+    sys.stdout.buffer.write(orjson.dumps({**told, "peak": peak_bytes()}))
 
 
 if __name__ == "__main__":

@@ -83,3 +83,44 @@ COPY (SELECT video_id, timestamp, views, likes, comment_count
         FROM video_stats_log
        WHERE timestamp >= %(start)s
          AND timestamp < %(stop)s) TO STDOUT (FORMAT binary);
+
+-- name: roster
+-- The channels whose uploads are polled, and since when we know them.
+SELECT id, added_at
+  FROM channels
+ WHERE in_roster;
+
+-- name: found
+-- What was discovered since then, and when.
+SELECT video_id, added_at
+  FROM watchlist
+ WHERE added_at >= %(since)s;
+
+-- name: barren_terms
+-- Terms that were searched and never brought a new video.
+SELECT query_term
+  FROM search_queue
+ WHERE last_searched_at IS NOT NULL
+   AND new_count_total = 0;
+
+-- name: videos_of_one_channel
+-- As many videos as asked for.
+WITH channel AS (
+    INSERT INTO channels (id, added_at) VALUES ('UC', %(now)s)
+)
+INSERT INTO videos (id, channel_id, title, published_at, discovered_at)
+SELECT 'v' || lpad(n::text, 10, '0'), 'UC', 'Video ' || n, %(now)s, %(now)s
+  FROM generate_series(0, %(count)s - 1) AS n;
+
+-- name: all_distances
+-- The limit of accuracy: all distances, sorted.
+SELECT video_id
+  FROM video_vectors
+ WHERE video_id <> %(video_id)s
+ ORDER BY vector <=> (SELECT vector FROM video_vectors WHERE video_id = %(video_id)s)
+ LIMIT %(k)s;
+
+-- name: naive_event
+-- An event by itself.
+INSERT INTO system_events (event_type, entity_id, payload, created_at)
+VALUES ('bench.event', %s, '{"misses": 3, "reason": "not found", "tier": "DORMANT"}', now());

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 from collections.abc import Sequence
@@ -22,12 +23,18 @@ from alkyone.bench.results import Figure, Result, Target, as_json
 BENCHES = {
     "samples": "alkyone.bench.samples",
     "discovery": "alkyone.bench.discovery",
+    "events": "alkyone.bench.events",
     "claim": "alkyone.bench.claim",
     "tracker": "alkyone.bench.tracker",
+    "hunt": "alkyone.bench.hunt",
+    "agents": "alkyone.bench.agents",
     "client": "alkyone.bench.client",
     "import": "alkyone.bench.imports",
     "archive": "alkyone.bench.archive",
     "vault": "alkyone.bench.vault",
+    "vision": "alkyone.bench.vision",
+    "vectors": "alkyone.bench.vectors",
+    "alerts": "alkyone.bench.alerts",
 }
 WIDTH = 110
 DISTURBED = 0.2
@@ -39,6 +46,7 @@ def run(names: Sequence[str], *, quick: bool, large: bool, json: bool) -> None:
     if unknown := sorted(set(names).difference(BENCHES)):
         typer.echo(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}", err=True)
         raise typer.Exit(2)
+    logging.basicConfig(level=logging.ERROR)  # what a bench lets go wrong, it counts
     console = Console(stderr=json)
     console.width = max(console.width, WIDTH)  # a table cut short is of no use in a log
     found: dict[str, Any] = {}

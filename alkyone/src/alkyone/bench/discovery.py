@@ -48,7 +48,7 @@ async def measure(lab: Lab) -> Result:
 
 
 async def _batches(dao: MaiaDAO, size: int, count: int, turn: int) -> float:
-    batches = list(batched(_discoveries(count, seed=1000 * size + turn), size))
+    batches = list(batched(discoveries(count, seed=1000 * size + turn), size))
 
     async def store() -> None:
         for batch in batches:
@@ -58,7 +58,7 @@ async def _batches(dao: MaiaDAO, size: int, count: int, turn: int) -> float:
 
 
 async def _rows(plain: psycopg.AsyncConnection, count: int, turn: int) -> float:
-    videos = _discoveries(count, seed=turn)
+    videos = discoveries(count, seed=turn)
 
     async def store() -> None:
         for video in videos:
@@ -69,7 +69,8 @@ async def _rows(plain: psycopg.AsyncConnection, count: int, turn: int) -> float:
     return count / await seconds(store)
 
 
-def _discoveries(count: int, seed: int) -> Sequence[Discovery]:
+def discoveries(count: int, seed: int) -> Sequence[Discovery]:
+    """Invent discoveries with all their facts, five a channel."""
     ids = video_ids(count, seed)
     return [
         Discovery(

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import quote
-
-from psycopg.conninfo import conninfo_to_dict
 
 from alkyone.bench.ids import video_ids
-from alkyone.bench.lab import Lab
+from alkyone.bench.lab import Lab, environment_of
 from alkyone.bench.results import Figure, Result, at_most, in_turns
 from atlas import clock, sql
-from atlas.config import Settings
 from atlas.db import DatabaseManager
 
 SQL = sql.load("alkyone.bench", "bench.sql")
@@ -47,13 +42,7 @@ async def measure(lab: Lab) -> Result:
     with lab.address() as conninfo, lab.folder() as folder:
         async with DatabaseManager(conninfo) as database, database.get_connection() as conn:
             await conn.execute(SQL["watch"], {"now": clock.now(), "ids": video_ids(4 * repeats)})
-        elsewhere = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}
-        environment = elsewhere | {
-            "DATABASE_URL": _url(conninfo),
-            "PLEIADES_HOME": str(folder),
-            "YOUTUBE_API_KEY_POOL_JSON": '["any"]',
-        }
-
+        environment = environment_of(folder, conninfo) | {"YOUTUBE_API_KEY_POOL_JSON": '["any"]'}
         took = await in_turns(
             repeats, {name: _start(program, environment, str(folder)) for name, program in PROGRAMS.items()}
         )
@@ -85,9 +74,3 @@ def _start(program: str, environment: Mapping[str, str], folder: str) -> Callabl
         return taken
 
     return measured
-
-
-def _url(conninfo: str) -> str:
-    where = conninfo_to_dict(conninfo)
-    host = quote(str(where["host"]), safe="")
-    return f"postgresql://{where['user']}@/{where['dbname']}?host={host}&port={where['port']}"

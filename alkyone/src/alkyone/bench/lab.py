@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from alkyone.databases import scratch, template_of
+from atlas.config import Settings
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 
@@ -94,13 +96,13 @@ class Lab:
     def watched(self) -> Iterator[Meanwhile]:
         """Watch what others take of the processor during the block."""
         meanwhile = Meanwhile()
-        begun, busy, ours = time.monotonic(), _busy(), self._ours()
+        begun, busy, ours = time.monotonic(), _busy(), self.used()
         yield meanwhile
         meanwhile.seconds = time.monotonic() - begun
-        others = (_busy() - busy) - (self._ours() - ours)
+        others = (_busy() - busy) - (self.used() - ours)
         meanwhile.others = max(others / max(meanwhile.seconds, 0.01), 0.0)
 
-    def _ours(self) -> CpuSeconds:
+    def used(self) -> CpuSeconds:
         """What this process and the server used, with all their children, ended ones too."""
         roots = [psutil.Process(), *([psutil.Process(self._server.pid)] if self._server.pid else [])]
         total = 0.0
@@ -111,6 +113,23 @@ class Lab:
                 except psutil.NoSuchProcess:  # it ended meanwhile, and counts as its parent's
                     continue
         return total
+
+
+def environment_of(folder: Path, conninfo: str | None = None) -> dict[str, str]:
+    """The environment of a process that works in this folder and at this database, whatever else is set here."""
+    elsewhere = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in Settings.model_fields and not name.startswith("PREFECT_")
+    }
+    homes = {"PLEIADES_HOME": str(folder), "PREFECT_HOME": str(folder / "prefect")}
+    return elsewhere | homes | ({} if conninfo is None else {"DATABASE_URL": _url(conninfo)})
+
+
+def _url(conninfo: str) -> str:
+    where = conninfo_to_dict(conninfo)
+    host = quote(str(where["host"]), safe="")
+    return f"postgresql://{where['user']}@/{where['dbname']}?host={host}&port={where['port']}"
 
 
 def _busy() -> CpuSeconds:

@@ -115,6 +115,14 @@ class World(Protocol):
         """Ids of the chart, most popular first."""
         ...
 
+    def look(self, video_id: str) -> int | None:
+        """What it looks like, as a seed of ``alkyone.pictures``; None when it is unknown. It outlives the video."""
+        ...
+
+    def original(self, video_id: str) -> str | None:
+        """The id of the video that this one is a re-upload of; None when it is its own. Both have one look."""
+        ...
+
 
 def words(text: str) -> list[str]:
     """Split a text into what search compares: folded words without punctuation."""

@@ -20,6 +20,7 @@ DAY = 86_400
 # "Search forgets": findable videos drop sharply from 20 days after publication (as observed up to November 2026).
 FORGET_AFTER = 20 * DAY
 REMEMBERED_SHARE = 0.2
+REUPLOADED_SHARE = 0.03
 _NEVER = np.iinfo(np.int64).max
 _TAG_SLOTS = 5
 _WORTH_A_SEARCH = 12  # videos
@@ -109,14 +110,16 @@ class GeneratedWorld:
         seen = uploads[self._public(uploads, instant)]
         topic, other = (vocabulary.TOPICS[int(self._channel_topics[number, slot])] for slot in (0, 1))
         title = self._channel_title(number, instant)
+        handle = title if self._takes_handle_along[number] else self._channel_title(number, 0.0)
+        place = int(self._place[number]) + int(instant >= self._channel_moved[number])
         subscribers = int(self._subscribers[number])
         return Channel(
             id=channel_id,
             title=title,
             description=f"{title}: {topic.name} and {other.name}, {self._uploads_a_week[number]:.0f} times a week.",
-            handle="@" + "".join(words(self._channel_title(number, 0.0))) + str(number),
+            handle="@" + "".join(words(handle)) + str(number),
             created_at=datetime.fromtimestamp(int(self._created[number]), UTC),
-            country=vocabulary.PLACES[int(self._place[number])][1],
+            country=vocabulary.PLACES[place % len(vocabulary.PLACES)][1],
             subscribers=None if self._hides_subscribers[number] else subscribers,
             views=subscribers * 90 + int(self._growth.views(seen, instant).sum()),
             videos=int(self._older_videos[number]) + len(seen),
@@ -220,6 +223,18 @@ class GeneratedWorld:
         index = index[charted[self._topic[index]] & self._public(index, instant)]
         return [self._video_id(number) for number in self._ranked(index, "viewCount", instant)[:200]]
 
+    def look(self, video_id: str) -> int | None:
+        """What it looks like; None when it is unknown. A re-upload looks like its original."""
+        number = self._video_number(video_id)
+        return None if number is None else salt(self.spec.seed, f"look {self._original[number]}")
+
+    def original(self, video_id: str) -> str | None:
+        """The id of the video that this one is a re-upload of; None when it is its own."""
+        number = self._video_number(video_id)
+        if number is None or self._original[number] == number:
+            return None
+        return self._video_id(int(self._original[number]))
+
     def risers(self, count: int = 20) -> list[str]:
         """Ids of the videos whose bursts are the biggest, for who wants to know what there is to find."""
         inside = np.where(self._published >= self.start.timestamp(), self._growth.burst_size, 0.0)
@@ -242,6 +257,9 @@ class GeneratedWorld:
         self._older_videos = as_ints(np.exp(4 + 1.2 * dice.normal("older videos")))
         renamed = dice.chance("renamed", 0.07)
         self._channel_renamed = np.where(renamed, as_ints(dice.between("renamed at", began, ended)), _NEVER)
+        self._takes_handle_along = dice.chance("new handle", 0.5)
+        moved = dice.chance("moved", 0.02)
+        self._channel_moved = np.where(moved, as_ints(dice.between("moved at", began, ended)), _NEVER)
         rate = np.exp(0.9 * dice.normal("rate"))
         expected = spec.videos * rate / rate.sum()
         self._uploads_a_week = expected * 7 / (spec.days + spec.past)
@@ -298,6 +316,13 @@ class GeneratedWorld:
             late, dice.between("indexed late", 3 * 3600, 30 * 3600), dice.between("indexed", 60, 2400)
         )
         self._remembered = dice.chance("remembered", REMEMBERED_SHARE)
+
+        # A re-upload is of any video before it; where that is one itself, of the same original.
+        numbers = np.arange(len(owner))
+        again = dice.chance("re-upload", REUPLOADED_SHARE)
+        self._original = np.where(again, as_ints(np.floor(dice.uniform("original") * numbers)), numbers)
+        while np.any((root := self._original[self._original]) != self._original):
+            self._original = root
         # Nobody has seen a premiere before it begins.
         first_shown = np.maximum(published, self._goes_live)
         self._growth = Growth.draw(
@@ -387,6 +412,10 @@ class GeneratedWorld:
             for word in words(self._channel_title(number, 0.0)):
                 in_channel.setdefault(word, np.zeros(self.spec.channels, np.bool_))[number] = True
         return in_topic, in_tag, in_channel
+
+    def _video_number(self, video_id: str) -> int | None:
+        number = number_of(video_id, *self._video_salt)
+        return number if number is not None and number < self.size() else None
 
     def _video_id(self, number: int) -> str:
         return name_of(int(number), *self._video_salt)

@@ -14,7 +14,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from alkyone.worlds.base import Channel, Counts, Order, Video, parse_query, words
-from alkyone.worlds.chance import Ints
+from alkyone.worlds.chance import Ints, salt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -163,6 +163,15 @@ class RecordedWorld:
     def popular(self, at: datetime) -> list[str]:
         """Ids of the two hundred most viewed videos of the last thirty days."""
         return self.search("", at - timedelta(days=30), None, "viewCount", at)[:200]
+
+    def look(self, video_id: str) -> int | None:
+        """What it looks like; nobody recorded that, so each has a look of its own. None when it is unknown."""
+        return salt(0, video_id) if video_id in self._number else None
+
+    def original(self, video_id: str) -> str | None:
+        """None: nobody recorded which videos are re-uploads."""
+        del video_id
+        return None
 
     def recorded(self, video_id: str) -> list[tuple[datetime, int]]:
         """The instants at which the video was really sampled, and the views then."""

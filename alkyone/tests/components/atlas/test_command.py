@@ -259,3 +259,52 @@ def test_the_clock_of_the_process_is_the_one_clock() -> None:
         virtual.advance(timedelta(days=1))
         assert clock.now() == before + timedelta(days=10)
     assert clock.now() < before + timedelta(days=1)
+
+
+# -- Events -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+def test_the_newest_events_are_shown_oldest_first(atlas: Atlas, database_url: str, conninfo: str) -> None:
+    with psycopg.connect(conninfo) as conn:
+        for number in range(4):
+            conn.execute(
+                "INSERT INTO system_events (event_type, entity_id, payload, created_at)"
+                " VALUES (%s, %s, '{\"n\": 1}', '2026-11-10 12:00+00')",
+                ["video.viral" if number % 2 else "key.disabled", f"entity {number}"],
+            )
+    shown = atlas("events", "tail", "--type", "video.*", "--json", DATABASE_URL=database_url)
+    assert [orjson.loads(line)["entity_id"] for line in shown.out.splitlines()] == ["entity 1", "entity 3"]
+    lines = atlas("events", "tail", "--last", "1", DATABASE_URL=database_url).out.splitlines()
+    assert [" ".join(line.split()) for line in lines] == ['2026-11-10 12:00:00 video.viral entity 3 {"n":1}']
+
+
+@pytest.mark.engine
+def test_a_log_is_replayed_into_a_database_that_is_empty_and_into_no_other(
+    atlas: Atlas, database_url: str, conninfo: str, empty_conninfo: str
+) -> None:
+    with psycopg.connect(conninfo) as conn:
+        conn.execute(
+            "INSERT INTO system_events (event_type, payload, created_at)"
+            " VALUES ('terms.added', '{\"terms\": [\"a\", \"b\"]}', '2026-11-10'),"
+            " ('terms.added', '{\"terms\": [\"c\"]}', '2026-11-12')"
+        )
+    name = re.search(r"dbname=(\S+)", conninfo)
+    other = re.search(r"dbname=(\S+)", empty_conninfo)
+    assert name
+    assert other
+    into = database_url.replace(name[1], other[1])
+
+    done = atlas("events", "replay", "--into", into, "--until", "2026-11-11", "--json", DATABASE_URL=database_url)
+
+    assert done.json == {"events": 1, "channels": 0, "videos": 0, "watchlist": 0, "search_queue": 2}, done.err
+    again = atlas("events", "replay", "--into", into, DATABASE_URL=database_url)
+    assert (again.code, "not empty" in again.err) == (2, True)
+    assert atlas("events", "replay", "--into", "http://x", DATABASE_URL=database_url).code == 2
+
+
+@pytest.mark.engine
+def test_without_a_webhook_delivering_is_a_setting_to_mend(atlas: Atlas, database_url: str) -> None:
+    done = atlas("events", "deliver", DATABASE_URL=database_url)
+    assert (done.code, "EVENT_BUS_WEBHOOK_URL is not set" in done.err) == (2, True)
+    assert atlas("events", "resend", "--list", "--json", DATABASE_URL=database_url).json == {"letters": []}

@@ -23,6 +23,9 @@ from atlas.adapters.records import (
     Failure,
     PollOutcome,
     Sample,
+    SourceOutcome,
+    SourceSeed,
+    Stage,
     TermOutcome,
     TrackOutcome,
     WatchEntry,
@@ -49,12 +52,12 @@ class Queue(NamedTuple):
     key: str
 
 
-async def fill_stages(dao: MaiaDAO, rows: int) -> None:
+async def fill_stages(dao: MaiaDAO, rows: int, stage: Stage) -> None:
     found = [
         Discovery(f"video{number:06}", "UC1", "A video", NOON, tracking_tier="HOURLY", next_track_at=NEXT)
         for number in range(rows)
     ]
-    await dao.ingest_video_metadata(found, now=NOON)
+    await dao.ingest_video_metadata(found, stages=(stage,), now=NOON)
 
 
 QUEUES = {
@@ -88,8 +91,18 @@ QUEUES = {
         lambda dao, token: dao.release_tracking(token, now=NOON),
         "video_id",
     ),
+    "sources": Queue(
+        lambda dao, rows: dao.add_sources("walk", [SourceSeed(f"UC{n}", NOON) for n in range(rows)], now=NOON),
+        lambda dao, size, now: dao.fetch_source_batch("walk", size, now=now),
+        lambda dao, rows, token: dao.update_sources(
+            "walk", [SourceOutcome(row["name"], token, NEXT) for row in rows], now=NOON
+        ),
+        lambda dao, failures: dao.fail_sources("walk", failures),
+        lambda dao, token: dao.release_sources("walk", token, now=NOON),
+        "name",
+    ),
     "painter stages": Queue(
-        fill_stages,
+        lambda dao, rows: fill_stages(dao, rows, "painter"),
         lambda dao, size, now: dao.fetch_painter_targets(size, now=now),
         lambda dao, rows, token: dao.mark_video_done([row["video_id"] for row in rows], "painter", token),
         lambda dao, failures: dao.fail_stage(failures, "painter"),
@@ -97,7 +110,7 @@ QUEUES = {
         "video_id",
     ),
     "scribe stages": Queue(
-        fill_stages,
+        lambda dao, rows: fill_stages(dao, rows, "scribe"),
         lambda dao, size, now: dao.fetch_scribe_batch(size, now=now),
         lambda dao, rows, token: dao.mark_video_done([row["video_id"] for row in rows], "scribe", token),
         lambda dao, failures: dao.fail_stage(failures, "scribe"),
@@ -246,6 +259,19 @@ async def test_samples_and_schedule_of_a_transaction_that_fails_are_both_gone(da
             raise ZeroDivisionError
     assert (await dao.overview(now=NOON))["samples_hot"] == 0
     assert len(await dao.fetch_tracking_batch(now=LATE)) == 1
+
+
+async def test_a_stage_that_nobody_could_try_is_put_off_without_an_attempt(dao: MaiaDAO) -> None:
+    await fill_stages(dao, 2, "scribe")
+    rows = await dao.fetch_scribe_targets(now=NOON)
+    late, lost = [Failure(row["video_id"], row["lease_token"], "no quota", NEXT) for row in rows]
+    with pytest.raises(LeaseLost):
+        await dao.put_off_stage([late, lost._replace(lease_token=uuid4())], "scribe")
+    await dao.put_off_stage([late], "scribe")
+    assert await dao.release_stage(token_of(rows), now=NOON) == 1
+    assert [row["video_id"] for row in await dao.fetch_scribe_targets(now=SOON)] == [lost.id]
+    (again,) = [row for row in await dao.fetch_scribe_targets(now=NEXT) if row["video_id"] == late.id]
+    assert again["attempts"] == 0
 
 
 WORKER = """

@@ -84,7 +84,16 @@ async def test_an_event_is_there_exactly_when_its_change_is(database: DatabaseMa
     assert await logged(database) == []
 
 
-@pytest.mark.parametrize("change", ["UPDATE system_events SET entity_id = 'x'", "DELETE FROM system_events"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE system_events SET entity_id = 'x'",
+        "DELETE FROM system_events",
+        "TRUNCATE system_events",
+        "TRUNCATE system_events_20261110",
+        "TRUNCATE system_events_default",
+    ],
+)
 async def test_nobody_rewrites_the_log(database: DatabaseManager, change: str) -> None:
     async with database.get_connection() as conn:
         await EventBus().record(conn, "video.discovered", "dQw4w9WgXcQ")

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from alkyone.standins.youtube.faults import Kind
 from alkyone.standins.youtube.server import YouTubeStandin
 from atlas import clock
+from atlas.adapters.maia import MaiaDAO
 from atlas.config import ApiKey, Settings
 from atlas.db import DatabaseManager
 from atlas.errors import ApiError, Bucket, NoLiveKey, QuotaExhausted
@@ -20,6 +21,8 @@ from atlas.hydra import HydraExecutor
 from atlas.keys import KeyRing
 from atlas.notifications import DiscordNotifier
 from atlas.quota import QuotaLedger, reset_at
+from maia.planner import plan
+from maia.toolbox import outlook
 from maia.youtube.client import YouTube
 
 KEY, SPARE = "AIza-first", "AIza-spare"
@@ -162,10 +165,11 @@ async def test_runs_that_keep_to_their_share_make_the_day_last(
     server: YouTubeStandin,
     frozen_clock: clock.VirtualClock,
 ) -> None:
+    dao = MaiaDAO(database)
     frozen_clock.set(reset_at(frozen_clock()))
     end, every, answered = reset_at(frozen_clock()), timedelta(hours=3), 0
     while frozen_clock() < end:
-        share = await ledger.share("stats", [PROJECT], every=every)
+        share = plan(await outlook(dao, ledger, [PROJECT]), every).run["track"]
         assert share >= 3
         outcomes = await try_all([lambda: youtube.batch_stats(["dQw4w9WgXcQ"])] * share)
         answered += sum(outcomes.values()) - outcomes[QuotaExhausted]

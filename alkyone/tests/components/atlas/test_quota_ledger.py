@@ -44,7 +44,11 @@ async def fits(ledger: QuotaLedger, bucket: Bucket, units: int = 1, project: str
 
 
 def test_each_statement_has_its_method() -> None:
-    assert {name.removesuffix("_of") for name in SQL} <= set(dir(QuotaLedger))
+    assert set(SQL) <= set(dir(QuotaLedger))
+
+
+async def uses(ledger: QuotaLedger, bucket: Bucket) -> list[Usage]:
+    return [use for use in await ledger.usage() if use.bucket == bucket and use.used]
 
 
 async def test_units_are_counted_by_project_bucket_and_day(ledger: QuotaLedger, now: clock.VirtualClock) -> None:
@@ -85,7 +89,6 @@ async def test_a_bucket_of_nothing_gives_nothing(database: DatabaseManager) -> N
 
     assert not await fits(ledger, "search")
     assert await ledger.left("search", ["p"]) == 0
-    assert await ledger.share("search", ["p"], every=timedelta(hours=1)) == 0
 
 
 async def test_a_limit_lowered_in_the_middle_of_the_day_leaves_nothing(database: DatabaseManager) -> None:
@@ -218,45 +221,41 @@ async def test_a_refund_never_goes_below_nothing(ledger: QuotaLedger) -> None:
     assert await ledger.left("search", ["p"]) == 100
 
 
-@pytest.mark.parametrize(
-    ("at", "every", "used", "share"),
-    [
-        pytest.param("08:00", timedelta(hours=1), 0, 5, id="24 runs left: 100 / 24, rounded up"),
-        pytest.param("08:00", timedelta(minutes=15), 0, 2, id="96 runs left"),
-        pytest.param("08:00", timedelta(minutes=1), 0, 1, id="more runs than units: one"),
-        pytest.param("20:00", timedelta(hours=6), 60, 20, id="two runs left"),
-        pytest.param("20:00", timedelta(days=7), 60, 40, id="the next run comes tomorrow: everything"),
-        pytest.param("07:59", timedelta(hours=1), 60, 40, id="the last run of the day: everything"),
-        pytest.param("08:00", timedelta(hours=1), 99, 1, id="the last unit"),
-        pytest.param("08:00", timedelta(hours=1), 100, 0, id="nothing left"),
-    ],
-)
-async def test_a_run_gets_its_fair_share_of_what_is_left(
-    ledger: QuotaLedger, at: str, every: timedelta, used: int, share: int
-) -> None:
-    now = utc(f"2026-11-10 {at}")
-    if used:
-        await ledger.reserve("p", "search", used, now=now)
+async def test_units_are_counted_by_what_they_are_used_for_too(ledger: QuotaLedger) -> None:
+    await asyncio.gather(*(ledger.reserve("p", "general", 2, purpose=purpose) for purpose in ["poll", "enrich"] * 10))
+    await ledger.reserve("p", "general")
+    await ledger.refund("p", "general", 5, purpose="poll")
+    await ledger.refund("p", "general", 5, purpose="never named")
+    await ledger.refused("p", "general", 3, purpose="enrich")
 
-    assert await ledger.share("search", ["p"], every=every, now=now) == share
+    (use,) = await uses(ledger, "general")
+    assert {purpose: units for purpose, units in use.purposes.items() if units} == {
+        "poll": 15,
+        "enrich": 17,
+        "other": 1,
+    }
+    assert use.used == 33
 
 
-@pytest.mark.parametrize("begin", ["2026-11-10 08:00", "2026-03-08 08:00", "2026-11-01 07:00"])
-@pytest.mark.parametrize("every", [timedelta(minutes=7), timedelta(minutes=15), timedelta(hours=5)], ids=str)
-async def test_runs_that_use_their_share_spend_the_day_exactly(
-    ledger: QuotaLedger, now: clock.VirtualClock, begin: str, every: timedelta
-) -> None:
-    now.set(utc(begin))
-    end = reset_at(now())
-    shares = []
-    while now() < end:
-        shares.append(await ledger.share("search", ["p"], every=every))
-        if shares[-1]:
-            await ledger.reserve("p", "search", shares[-1])
-        now.advance(every)
+async def test_a_refusal_that_was_not_counted_is_not_counted_for_a_purpose_either(ledger: QuotaLedger) -> None:
+    await ledger.reserve("p", "search", 98, purpose="search")
 
-    assert sum(shares) == 100
-    assert max(shares) - min(shares) <= max(1, 100 // len(shares))
+    assert not await fits(ledger, "search", 3)
+
+    assert [use.purposes for use in await uses(ledger, "search")] == [{"search": 98}]
+
+
+async def test_usage_may_be_asked_of_some_projects_only_known_or_not(ledger: QuotaLedger) -> None:
+    await ledger.reserve("busy", "stats", 7)
+    await ledger.reserve("other", "stats", 7)
+
+    found = await ledger.usage(["new", "busy", "busy"])
+
+    assert [(use.project, use.bucket, use.used) for use in found] == [
+        (project, bucket, 7 if (project, bucket) == ("busy", "stats") else 0)
+        for project in ("busy", "new")
+        for bucket in get_args(Bucket)
+    ]
 
 
 async def test_usage_names_every_known_project_and_bucket(
@@ -267,9 +266,10 @@ async def test_usage_names_every_known_project_and_bucket(
 
     day = pacific_day(now())
     assert await ledger.usage() == [
-        Usage(project, bucket, day, 7 if (project, bucket) == ("busy", "stats") else 0, LIMITS[bucket], None)
+        Usage(project, bucket, day, 7 if busy else 0, LIMITS[bucket], None, {"other": 7} if busy else {})
         for project in ("busy", "idle")
         for bucket in get_args(Bucket)
+        for busy in [(project, bucket) == ("busy", "stats")]
     ]
 
 
@@ -341,6 +341,8 @@ def test_the_ledger_agrees_with_a_simple_model(conninfo: str) -> None:
                 row = (f"{other}-{example}", bucket, pacific_day(now))
                 left = 0 if row in spent else limit - used[row]
                 assert await ledger.left(bucket, [f"{other}-{example}"], now=now) == left
+                (use,) = [use for use in await ledger.usage([row[0]], now=now) if use.bucket == bucket]
+                assert sum(use.purposes.values()) == use.used == used[row]
 
     with asyncio.Runner() as runner:
         database = DatabaseManager(conninfo)

@@ -95,7 +95,15 @@ async def youtube() -> AsyncIterator[YouTubeStandin]:
                 "start the server or mend the address",
                 id=f"{command[0]}, no database",
             )
-            for command in (["hunter"], ["tracker"], ["janitor"], ["status"], ["seed", "a term"])
+            for command in (
+                ["hunter"],
+                ["tracker"],
+                ["painter"],
+                ["scribe"],
+                ["janitor"],
+                ["status"],
+                ["seed", "a term"],
+            )
         ),
         pytest.param(["tracker"], {"YOUTUBE_API_KEY_POOL_JSON": f'["{SECRET}'}, "must be a JSON list", id="bad JSON"),
         pytest.param(
@@ -108,7 +116,19 @@ async def youtube() -> AsyncIterator[YouTubeStandin]:
             "YOUTUBE_API_ENDPOINT",
             id="no such endpoint",
         ),
+        pytest.param(
+            ["scribe"],
+            {"TRANSCRIPT_SOURCE": "youtube-transcript-api"},
+            "compliance mode refuses",
+            id="not in compliance",
+        ),
         pytest.param(["janitor"], {"JANITOR_RETENTION_DAYS": "0"}, "JANITOR_RETENTION_DAYS", id="a number too small"),
+        pytest.param(
+            ["painter"],
+            {"YOUTUBE_API_KEY_POOL_JSON": POOL, "FRAME_SOURCE": "local"},
+            "FRAME_FOLDER is not set",
+            id="frames from nowhere",
+        ),
         pytest.param(["hunter", "--every", "0"], {}, "--every", id="a share of nothing"),
     ],
 )
@@ -125,7 +145,9 @@ async def test_wrong_settings_are_told_in_one_line_with_exit_code_2(
         assert done.err.startswith("error: ")
 
 
-@pytest.mark.parametrize("module", ["maia.hunter.flow", "maia.tracker.flow", "maia.janitor.flow"])
+@pytest.mark.parametrize(
+    "module", ["maia.hunter.flow", "maia.tracker.flow", "maia.painter.flow", "maia.scribe.flow", "maia.janitor.flow"]
+)
 async def test_a_flow_by_hand_tells_of_wrong_settings_before_an_engine_starts(maia: Maia, module: str) -> None:
     done = await maia(module=module, DATABASE_URL=NOBODY, YOUTUBE_API_KEY_POOL_JSON=POOL)
 
@@ -168,11 +190,13 @@ async def test_from_a_seed_to_the_archive_by_hand(
     channels = world.channels_at(now)
 
     seeded = await maia("seed", *world.terms()[:5], "--channel", channels[0], "--json", **place)
-    assert seeded.json == {"terms_added": 5, "channels_added": 1}
+    assert seeded.json == {"terms_added": 5, "channels_added": 1, "charts_added": 0}
 
-    # Three searches a day is what this project has: the run ends early, and that is no failure.
-    hunted = await maia("hunter", "--plain", "--json", "--every", "1440", QUOTA_SEARCH_PER_DAY="1000", **place)
+    # Three searches a day is what this project has: the run ends early, and that is no failure; nor is a dead Discord.
+    dead = {"DISCORD_WEBHOOK_OPS": f"http://127.0.0.1:9/api/webhooks/1/{SECRET}"}
+    hunted = await maia("hunter", "--plain", "--json", "--every", "1440", QUOTA_SEARCH_PER_DAY="1000", **place, **dead)
     assert hunted.code == 0, hunted.err
+    assert "The search quota is spent: " in hunted.err
     assert hunted.json["stopped_by"].startswith("the search bucket is spent until ")
     assert hunted.json["videos_discovered"] > 0
     assert hunted.json["quota"]["search"] == 3
@@ -195,11 +219,21 @@ async def test_from_a_seed_to_the_archive_by_hand(
     state = (await maia("status", "--json", **place)).json
     watchlist = snapshots.column(conninfo, "SELECT video_id FROM watchlist")
     assert state["overview"]["watchlist"] == len(watchlist) > 0
+    assert {run["agent"]: run["reason"] for run in state["runs"]} == dict.fromkeys(["hunter", "janitor", "tracker"])
+    assert "discord ops" in {breaker["name"] for breaker in state["breakers"]}
     assert next(bucket["left"] for bucket in state["quota"] if bucket["bucket"] == "search") == 0
     assert stranger in watchlist
     assert {video_id for video_id, _, _ in youtube.served.readings} == set(watchlist)
     assert snapshots.leased(conninfo) == 0
-    assert (await maia("status", **place)).code == 0
+    assert {purpose: share["used"] for purpose, share in state["plan"].items() if share["used"]}.keys() == {
+        "search", "poll", "enrich"
+    }  # fmt: skip
+    assert all(share["hourly"] <= share["planned"] for share in state["plan"].values())
+    assert (state["plan"]["search"]["planned"], state["plan"]["track"]["planned"] > 0) == (0, True)
+    shown = await maia("status", **place)
+    assert shown.code == 0
+    assert "what for" in shown.out
+    assert "what for" not in (await maia("status", DATABASE_URL=database_url)).out
 
 
 @pytest.mark.parametrize("agent", ["hunter", "tracker"])
@@ -244,9 +278,44 @@ async def test_through_the_engine_a_spent_quota_is_a_completed_run(
     assert snapshots.leased(conninfo) == 0
 
 
+async def test_a_file_of_seeds_is_taken_whole_or_not_at_all(
+    maia: Maia, database_url: str, conninfo: str, youtube: YouTubeStandin, tmp_path: Path
+) -> None:
+    place = {
+        "DATABASE_URL": database_url,
+        "YOUTUBE_API_KEY_POOL_JSON": POOL,
+        "YOUTUBE_API_ENDPOINT": youtube.endpoint,
+    }
+    first, second, *_ = youtube.world.channels_at(youtube.now())
+    channel = youtube.world.channel(second, youtube.now())
+    assert channel is not None
+    file = tmp_path / "seeds.txt"
+    file.write_text(f"# mine\njazz piano\n{first}\nhttps://www.youtube.com/{channel.handle}\n@nobodyatall\n", "utf-8")
+
+    refused = await maia("seed", "--file", str(file), "--chart", "US", **place)
+
+    assert refused.code == 2
+    assert "@nobodyatall" in refused.err
+    assert snapshots.column(conninfo, "SELECT query_term FROM search_queue") == []
+    file.write_text(file.read_text("utf-8").replace("@nobodyatall", ""), "utf-8")
+
+    done = await maia("seed", "--file", str(file), "--chart", "us:10", "--json", **place)
+
+    assert done.json == {"terms_added": 1, "channels_added": 2, "charts_added": 1}
+    pinned = snapshots.column(conninfo, "SELECT id FROM channels WHERE pinned AND in_roster ORDER BY id")
+    assert pinned == sorted([first, second])
+    assert snapshots.column(conninfo, "SELECT name FROM sources WHERE kind = 'chart'") == ["US:10"]
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["watch", "not a video"], ["seed"], ["seed", "--channel", "no-channel"], ["seed", "x", "--priority", "101"]],
+    [
+        ["watch", "not a video"],
+        ["seed"],
+        ["seed", "--channel", "no-channel"],
+        ["seed", "x", "--priority", "101"],
+        ["seed", "--chart", "America"],
+    ],
 )
 async def test_what_cannot_be_meant_is_refused_with_exit_code_2(
     maia: Maia, database_url: str, conninfo: str, arguments: list[str]

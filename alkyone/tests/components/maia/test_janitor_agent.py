@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 import pytest_asyncio
@@ -127,6 +128,7 @@ async def test_a_dry_run_says_exactly_what_the_run_then_does_and_changes_nothing
     assert (done["samples_archived"], done["videos_retired"], done["terms_asleep"]) == (5 * 90, 20, 1)
     assert done["partitions_created"] == 0
     nothing = {**done, "days_archived": [], "samples_archived": 0, "samples_verified": 0}
+    nothing |= {"event_days_archived": [], "events_archived": 0}
     assert await place.clean() == {**nothing, "videos_retired": 0, "terms_asleep": 0}
 
 
@@ -385,7 +387,8 @@ async def test_what_may_not_be_kept_leaves_the_vault_as_a_dry_run_has_said(place
     assert place.readings() == {
         key: reading for key, reading in before.items() if key[1] >= BEGIN.replace(hour=0) + 3 * DAY
     }
-    assert all(shard.day > (BEGIN + 2 * DAY).date() for shard in await VaultIndex(place.database).shards())
+    left = [shard for shard in await VaultIndex(place.database).shards() if shard.kind != "events"]
+    assert all(shard.day > (BEGIN + 2 * DAY).date() for shard in left)
     assert place.vault.fetch_visual_evidence(VIDEOS[0]) == []
     assert not [check for check in audit(place.vault, await VaultIndex(place.database).shards()) if check.problem]
 
@@ -421,3 +424,39 @@ async def test_a_damaged_shard_is_never_the_reason_for_a_deletion(place: Place) 
     assert done["shards_pruned"] == 0
     assert place.tables() == before
     assert snapshots.files(place.vault.root) == files, "what it replaced is the only whole copy"
+
+
+async def test_old_events_leave_sql_for_the_vault_as_they_were_and_nothing_else_removes_them(place: Place) -> None:
+    kept = "SELECT count(*) FROM system_events WHERE created_at >= '2026-11-07'"
+    before = snapshots.column(place.conninfo, "SELECT to_jsonb(e) - 'xact' FROM system_events AS e ORDER BY id")
+    recent = snapshots.column(place.conninfo, kept)
+
+    promised = await place.clean(dry_run=True)
+    done = await place.clean()
+
+    assert promised["events_archived"] == done["events_archived"] == len(before) - recent[0]
+    days = {event["created_at"][:10] for event in before}
+    assert {day for day in days if day < "2026-11-07"} <= set(done["event_days_archived"])
+    assert snapshots.column(place.conninfo, "SELECT count(*) FROM system_events WHERE created_at < '2026-11-07'") == [0]
+    archived = place.vault.read_events().to_pylist()
+    assert [
+        {**row, "payload": orjson.loads(row["payload"]), "created_at": row["created_at"]} for row in archived
+    ] == sorted(
+        (
+            {**event, "created_at": datetime.fromisoformat(event["created_at"])}
+            for event in before
+            if event["created_at"] < "2026-11-07"
+        ),
+        key=lambda event: (event["created_at"], event["id"]),
+    )
+    for _ in range(2):  # what the first archives is the second's to remove
+        await place.clean(later=90 * DAY, VAULT_RETENTION_DAYS=1)
+    assert place.vault.read_events().num_rows >= len(before)
+    assert place.vault.read_metrics().num_rows == 0
+
+
+async def test_over_its_budget_events_go_before_samples(place: Place) -> None:
+    promised = await place.clean(dry_run=True, JANITOR_SQL_BUDGET_MB=1, JANITOR_EVENT_RETENTION_DAYS=365)
+    done = await place.clean(JANITOR_SQL_BUDGET_MB=1, JANITOR_EVENT_RETENTION_DAYS=365)
+    assert promised["event_days_archived"] == done["event_days_archived"] != []
+    assert NOON.date().isoformat() not in done["event_days_archived"]

@@ -26,6 +26,7 @@ from atlas.errors import (
     ApiError,
     ApiUnavailable,
     Bucket,
+    CircuitOpen,
     ConfigurationError,
     InvalidPageToken,
     KeyRejected,
@@ -53,7 +54,12 @@ class Once:
         self.paid: list[tuple[Bucket, int]] = []
 
     async def execute_async(
-        self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
+        self,
+        make_request: Callable[[str], Awaitable[T]],
+        *,
+        bucket: Bucket = "general",
+        cost: int = 1,
+        purpose: str = "",
     ) -> T:
         self.paid.append((bucket, cost))
         return await make_request(KEY)
@@ -453,7 +459,12 @@ async def test_an_answer_that_echoes_the_key_does_not_spread_it(server: Server, 
 
     class Odd(Once):
         async def execute_async(
-            self, make_request: Callable[[str], Awaitable[T]], *, bucket: Bucket = "general", cost: int = 1
+            self,
+            make_request: Callable[[str], Awaitable[T]],
+            *,
+            bucket: Bucket = "general",
+            cost: int = 1,
+            purpose: str = "",
         ) -> T:
             return await make_request(key)
 
@@ -587,6 +598,17 @@ async def test_a_feed_that_fails_is_not_an_empty_feed(
     with pytest.raises(ApiError) as caught:
         await impatient.feed(CHANNEL)
     assert type(caught.value) is kind
+
+
+async def test_feeds_that_fail_several_times_in_a_row_are_left_in_peace(server: Server, impatient: YouTube) -> None:
+    server.says(body(b"<html>404", 404))
+    for _ in range(5):
+        with pytest.raises(ApiUnavailable):
+            await impatient.feed(CHANNEL)
+    asked = len(server.requests)
+    with pytest.raises(CircuitOpen):
+        await impatient.feed(CHANNEL)
+    assert len(server.requests) == asked
 
 
 async def test_feeds_of_the_real_api_are_at_youtube_itself(monkeypatch: pytest.MonkeyPatch) -> None:

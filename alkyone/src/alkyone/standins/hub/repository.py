@@ -11,7 +11,15 @@ from functools import cached_property
 from typing import Any
 
 LFS_FROM = 10 * 1024 * 1024  # bytes; larger files are kept apart
-_LFS_ENDINGS = (".parquet", ".bin", ".gz", ".zst", ".jpg", ".png")  # as .gitattributes of a new repository says
+_LFS_ENDINGS = (
+    ".parquet",
+    ".bin",
+    ".gz",
+    ".zst",
+    ".onnx",
+    ".jpg",
+    ".png",
+)  # as .gitattributes of a new repository says
 _ATTRIBUTES = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in _LFS_ENDINGS).encode()
 
 
@@ -146,6 +154,13 @@ class Repository:
         return any(
             name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])) for pattern in patterns.split()
         )
+
+    def put(self, path: str, data: bytes, at: datetime) -> Commit:
+        """Put a file there, as its owner does."""
+        blob = Blob(data, lfs=self.upload_mode(path, len(data)) == "lfs")
+        if blob.lfs:
+            self.large[blob.sha256] = blob
+        return self._add(f"Upload {path}", "", at, {**self.head.files, path: blob})
 
     def commit(self, lines: Iterable[Mapping[str, Any]], at: datetime) -> Commit:
         """Apply a commit's instructions, all of them or none.

@@ -151,6 +151,7 @@ class HubStandin:
             ("PUT", "/_large/{oid}", "lfs_put", self._lfs_put),
             ("POST", "/_large/{oid}/verify", "lfs_verify", self._lfs_verify),
             ("*", file, "resolve", self._resolve),
+            ("*", "/{owner}/{repo}/resolve/{revision}/{path:.+}", "resolve", self._resolve),  # of a model
             ("GET", "/_cdn/{oid}", "cdn", self._cdn),
         ):
             app.router.add_route(verb, path, self._named(name, handler))
@@ -240,7 +241,7 @@ class HubStandin:
             moved = request.rel_url.raw_path.replace(name, self.renamed[name], 1)
             location = f"{moved}?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else moved
             raise web.HTTPTemporaryRedirect(location, text=f"Temporary Redirect. Redirecting to {location}")
-        repository = self.repositories.get((_KINDS[match["kinds"]], name))
+        repository = self.repositories.get((_KINDS[match.get("kinds", "models")], name))
         if repository is None or (repository.private and not known):
             raise Refused(404 if known else 401, "Repository not found", "RepoNotFound")
         return repository

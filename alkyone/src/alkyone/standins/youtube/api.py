@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, get_args
 
-from alkyone.standins.youtube import problems, tokens, wire
+from alkyone.standins.youtube import captions, problems, tokens, wire
 from alkyone.standins.youtube.wire import Json
 from alkyone.worlds.base import Counts, Order, World
 from atlas.errors import Bucket
@@ -32,22 +32,31 @@ _CHANNEL_PARTS = frozenset({
 })  # fmt: skip
 _PLAYLIST_PARTS = frozenset({"contentDetails", "id", "snippet", "status"})
 _SEARCH_PARTS = frozenset({"id", "snippet"})
+_CAPTION_PARTS = frozenset({"id", "snippet"})
 
 
 @dataclass
 class Answer:
-    """A body, and what the caller learned by it."""
+    """A body, and what the caller learned by it; ``media`` is what comes in the place of JSON."""
 
     body: Json
     readings: list[tuple[str, Counts]] = field(default_factory=list)
     candidates: list[str] = field(default_factory=list)
+    media: bytes | None = None
 
 
 class Parameters:
-    """The query of a call: lists may be repeated or separated by commas."""
+    """The query of a call: lists may be repeated or separated by commas.
 
-    def __init__(self, query: Mapping[str, Sequence[str]]) -> None:
+    ``resource`` is what the address names; ``owned`` are the caller's channels, None when it came with a key.
+    """
+
+    def __init__(
+        self, query: Mapping[str, Sequence[str]], *, resource: str = "", owned: Collection[str] | None = None
+    ) -> None:
         self._query = query
+        self.resource = resource
+        self.owned = owned
 
     def get(self, name: str) -> str | None:
         """The last value, None when absent or empty."""
@@ -208,6 +217,10 @@ def channels_list(world: World, asked: Parameters, at: datetime, left_out: froze
         wanted = "@" + handle.lstrip("@").casefold()
         known = ((name, world.channel(name, at)) for name in world.channels_at(at))
         ids = [name for name, channel in known if channel is not None and channel.handle == wanted]
+    elif asked.get("mine") == "true":
+        if asked.owned is None:
+            raise problems.login_required("V3DataChannelService.List")
+        ids = list(asked.owned)
     elif not ids:
         raise problems.no_filter("categoryId, forHandle, forUsername, id, managedByMe, mine, mySubscribers")
     if len(ids) > MAX_IDS:
@@ -253,8 +266,42 @@ def playlist_items_list(
     return Answer(body, candidates=[video.id for _, video in page if not video.private and video.id not in left_out])
 
 
+def captions_list(world: World, asked: Parameters, at: datetime, left_out: frozenset[str] = frozenset()) -> Answer:
+    """``captions.list``: the tracks of anybody's video, for whoever comes with a token."""
+    if asked.owned is None:
+        raise problems.login_required("V3DataCaptionService.List")
+    parts, name = asked.parts(_CAPTION_PARTS), asked.get("videoId")
+    if name is None:
+        raise problems.required("videoId")
+    video = world.video(name, at)
+    if video is None or (video.private and video.channel_id not in asked.owned):
+        raise problems.video_not_found()
+    items = [captions.item(video, track) for track in captions.tracks(video) if track.id not in left_out]
+    for item in items:
+        if "snippet" not in parts:
+            del item["snippet"]
+    return Answer({"kind": "youtube#captionListResponse", "etag": wire.etag(items), "items": items})
+
+
+def captions_download(world: World, asked: Parameters, at: datetime, left_out: frozenset[str] = frozenset()) -> Answer:
+    """``captions.download``: what a track says, for the owner of the video alone."""
+    del left_out
+    if asked.owned is None:
+        raise problems.login_required("V3DataCaptionService.Download")
+    video = world.video(captions.of_track(asked.resource), at)
+    track = next((track for track in captions.tracks(video) if track.id == asked.resource), None) if video else None
+    if video is None or track is None:
+        raise problems.caption_not_found()
+    if video.channel_id not in asked.owned:
+        raise problems.caption_forbidden()
+    written = captions.FORMATS.get(asked.get("tfmt") or "vtt")
+    if written is None:
+        raise problems.could_not_convert()
+    return Answer({}, media=written(video, track).encode())
+
+
 class Method(NamedTuple):
-    """A method of the API: its name, what it costs, the schema of its answer, and how it is answered."""
+    """A method of the API: its name, what it costs, the schema of its answer (media has none), how it is answered."""
 
     name: str
     bucket: Bucket
@@ -263,13 +310,15 @@ class Method(NamedTuple):
     answer: Callable[[World, Parameters, datetime, frozenset[str]], Answer]
 
 
-# Costs: YouTube Data API, "Quota costs", as of November 2026.
+# Costs: YouTube Data API, "Quota costs" and the pages of the methods, as of November 2026.
 METHODS: Mapping[str, Method] = {
     "videos": Method("videos.list", "general", 1, "VideoListResponse", videos_list),
     "videos:batchGetStats": Method("videos.batchGetStats", "stats", 1, "BatchGetStatsResponse", batch_get_stats),
     "search": Method("search.list", "search", 1, "SearchListResponse", search_list),
     "channels": Method("channels.list", "general", 1, "ChannelListResponse", channels_list),
     "playlistItems": Method("playlistItems.list", "general", 1, "PlaylistItemListResponse", playlist_items_list),
+    "captions": Method("captions.list", "general", 50, "CaptionListResponse", captions_list),
+    "captions/": Method("captions.download", "general", 200, "", captions_download),
 }
 
 

@@ -19,6 +19,9 @@ Kind = Literal[
     "truncated",
     "html",
     "missing_ids",
+    "placeholder",
+    "huge",
+    "redirect",
     "key_invalid",
     "api_disabled",
     "key_blocked",
@@ -29,9 +32,11 @@ Kind = Literal[
 class Fault:
     """One thing that goes wrong.
 
-    It strikes calls of ``method`` (``search.list``, ``videos.batchGetStats``, …, ``feed``; any when None) made with
-    ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from ``seed``.
-    ``ids`` are what ``missing_ids`` leaves out; ``seconds`` is how long ``slow`` and ``hang`` take.
+    It strikes calls of ``method`` (``search.list``, ``videos.batchGetStats``, …, ``feed``, ``thumbnail``; any when
+    None) made with ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from
+    ``seed``. ``ids`` are what ``missing_ids`` leaves out, and the only videos whose thumbnails are struck (all when
+    there are none); ``seconds`` is how long ``slow`` and ``hang`` take. Only a thumbnail is a ``placeholder`` (grey,
+    with status 200), ``huge``, or a ``redirect``.
     """
 
     kind: Kind
@@ -51,9 +56,11 @@ class Fault:
         self.ids = tuple(self.ids)
         self._random = random.Random(self.seed)
 
-    def strikes(self, method: str, key: str | None) -> bool:
-        """Say whether this call is hit, and count it."""
+    def strikes(self, method: str, key: str | None, video_id: str | None = None) -> bool:
+        """Say whether this call is hit, and count it; ``video_id`` when it is about one video."""
         if self.method not in (None, method) or self.key not in (None, key):
+            return False
+        if video_id is not None and self.ids and video_id not in self.ids:
             return False
         if self.times is not None and self.hits >= self.times:
             return False
@@ -96,10 +103,10 @@ class Faults:
         """Let everything go well again."""
         self.active = []
 
-    def strike(self, method: str, key: str | None) -> Fault | None:
-        """The fault that hits this call, if any."""
+    def strike(self, method: str, key: str | None, video_id: str | None = None) -> Fault | None:
+        """The fault that hits this call, if any; ``video_id`` when it is about one video."""
         faults = (fault for fault in self.active if fault.kind != "missing_ids")
-        return next((fault for fault in faults if fault.strikes(method, key)), None)
+        return next((fault for fault in faults if fault.strikes(method, key, video_id)), None)
 
     def left_out(self, method: str, key: str | None) -> frozenset[str]:
         """The ids that this call's answer must not have."""

@@ -118,6 +118,78 @@ def key_missing() -> Problem:
     return problem(403, "forbidden", message, status="PERMISSION_DENIED")
 
 
+def login_required(method: str) -> Problem:
+    """A method that acts for somebody was called with a key."""
+    info = {
+        "@type": _ERROR_INFO,
+        "reason": "CREDENTIALS_MISSING",
+        "domain": "googleapis.com",
+        "metadata": {"method": f"youtube.api.v3.{method}", "service": SERVICE},
+    }
+    message = (
+        "API keys are not supported by this API. Expected OAuth2 access token or other authentication credentials "
+        "that assert a principal. See https://cloud.google.com/docs/authentication"
+    )
+    return _unauthenticated("required", "Login Required.", message, [info])
+
+
+def token_invalid() -> Problem:
+    """Nobody issued that access token, or it has ended."""
+    message = (
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    return _unauthenticated("authError", "Invalid Credentials", message, None)
+
+
+def _unauthenticated(reason: str, short: str, message: str, details: list[dict[str, Any]] | None) -> Problem:
+    answer = problem(
+        401,
+        reason,
+        message,
+        status="UNAUTHENTICATED",
+        details=details,
+        location="Authorization",
+        location_type="header",
+    )
+    answer.body["error"]["errors"][0]["message"] = short
+    return answer
+
+
+def caption_forbidden() -> Problem:
+    """The captions are somebody else's."""
+    message = (
+        "The permissions associated with the request are not sufficient to download the caption track. The request "
+        "might not be properly authorized, or the video order might not have enabled third-party contributions for "
+        "this caption."
+    )
+    return problem(403, "forbidden", message, domain="youtube.caption", location="id")
+
+
+def caption_not_found() -> Problem:
+    """There is no such track."""
+    message = (
+        "The caption track could not be found. Check the value of the request's <code>id</code> parameter to ensure "
+        "that it is correct."
+    )
+    return problem(404, "captionNotFound", message, domain="youtube.caption", location="id")
+
+
+def could_not_convert() -> Problem:
+    """The captions cannot be had in that format."""
+    message = (
+        "The caption track data could not be converted to the requested language and/or format. Ensure that the "
+        "requested <code>tfmt</code> and <code>tlang</code> values are valid."
+    )
+    return problem(400, "couldNotConvert", message, domain="youtube.caption", location="tfmt")
+
+
+def video_not_found() -> Problem:
+    """There is no such video."""
+    message = "The video identified by the <code>videoId</code> parameter could not be found."
+    return problem(404, "videoNotFound", message, domain="youtube.caption", location="videoId")
+
+
 def api_disabled(project: str) -> Problem:
     """The project has not switched the API on."""
     page = f"https://console.developers.google.com/apis/api/{SERVICE}/overview?project={project}"

@@ -46,6 +46,16 @@ class Spawned(NamedTuple):
         usage: dict[str, dict[str, dict[str, int]]] = await self.admin("GET", "quota?all=1")
         return usage
 
+    async def refused(self) -> dict[Bucket, int]:
+        """Calls turned away because the day's units were spent."""
+        refused: dict[Bucket, int] = await self.admin("GET", "refused")
+        return refused
+
+    async def calls(self) -> dict[str, dict[str, list[int]]]:
+        """Calls that were let in, as ``{method: {what was asked for: [first pages, further pages]}}``."""
+        calls: dict[str, dict[str, list[int]]] = await self.admin("GET", "calls")
+        return calls
+
     async def served(self) -> dict[str, list[Any]]:
         """Every reading that was delivered, column by column."""
         columns: dict[str, list[Any]] = await self.admin("GET", "served")

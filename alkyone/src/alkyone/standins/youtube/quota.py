@@ -28,6 +28,8 @@ class Quota:
     ) -> None:
         self.limits: dict[Bucket, int] = {**LIMITS, **(limits or {})}
         self.per_minute = per_minute
+        self.refused: dict[Bucket, int] = dict.fromkeys(LIMITS, 0)
+        """Calls turned away because the day's units were spent."""
         self._monotonic = monotonic
         self._used: defaultdict[tuple[str, date, Bucket], int] = defaultdict(int)
         self._minutes: defaultdict[str, list[float]] = defaultdict(list)
@@ -40,6 +42,7 @@ class Quota:
         """
         account = (project, now.astimezone(PACIFIC).date(), bucket)
         if self._used[account] + units > self.limits[bucket]:
+            self.refused[bucket] += 1
             raise self.spent(project, bucket)
         self._used[account] += units
         if self.per_minute is not None:

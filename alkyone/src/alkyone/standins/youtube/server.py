@@ -7,7 +7,8 @@ import logging
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -21,7 +22,9 @@ from alkyone.standins.youtube import problems, wire
 from alkyone.standins.youtube.api import METHODS, Answer, Method, Parameters
 from alkyone.standins.youtube.faults import Fault, Faults
 from alkyone.standins.youtube.fields import parse_fields, select
+from alkyone.standins.youtube.oauth import Authority
 from alkyone.standins.youtube.quota import Quota
+from alkyone.standins.youtube.thumbnails import asked, placeholder, thumbnail
 from alkyone.worlds import World, open_world
 from alkyone.worlds.base import Counts
 from atlas import clock as atlas_clock
@@ -34,8 +37,11 @@ DEFAULT_PROJECT = "standin-project"
 FEED_LENGTH = 15
 SLOW_SECONDS = 2.0
 HANG_SECONDS = 3_600.0
+HUGE_BYTES = 4 * 2**20
 FORTNIGHT = timedelta(days=14)
 _GZIP_FROM = 1_000  # bytes
+_JSON = "application/json; charset=UTF-8"
+_FEED_CACHE = "public, max-age=900"  # all that feeds say of it: neither ETag nor Last-Modified (as of July 2026)
 _ERROR_PAGE = (
     "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error {status} (Server Error)!!1</title>\n"
     "  <p><b>{status}.</b> <ins>That’s an error.</ins>\n  <p>The server encountered a temporary error and could not "
@@ -47,7 +53,7 @@ Clock = Callable[[], datetime]
 
 @dataclass
 class Served:
-    """What left the house completely: every reading, every id that search, playlists or charts named."""
+    """What left the house completely: every reading, every id that search, playlists, charts or feeds named."""
 
     readings: list[tuple[str, str, Counts]] = field(default_factory=list)
     candidates: dict[str, None] = field(default_factory=dict)
@@ -67,6 +73,26 @@ class Served:
             "likes": [counts.likes for _, _, counts in self.readings],
             "comment_count": [counts.comments for _, _, counts in self.readings],
         }
+
+
+@dataclass
+class Calls:
+    """Every call that was let in, whatever became of it: by method and by what it asked for.
+
+    That is the search, the playlist, or how many ids; of each the first pages, and the pages after them.
+    """
+
+    counts: dict[str, dict[str, list[int]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(_no_pages)))
+
+    def book(self, method: str, asked: Parameters) -> None:
+        """Count a call."""
+        ids = asked.many("id")
+        what = str(len(ids)) if ids else asked.get("q") or asked.get("playlistId") or asked.get("chart") or ""
+        self.counts[method][what][asked.get("pageToken") is not None] += 1
+
+
+def _no_pages() -> list[int]:
+    return [0, 0]
 
 
 class YouTubeStandin:
@@ -97,7 +123,9 @@ class YouTubeStandin:
         self.key = next(iter(self.keys))
         self.quota = Quota(limits, per_minute=per_minute)
         self.faults = Faults(faults)
+        self.authority = Authority(owned=self.world.channels_at(self.world.start)[:1])
         self.served = Served()
+        self.calls = Calls()
         self.violations: list[str] = []
         self.host = host
         self.port = port
@@ -108,6 +136,11 @@ class YouTubeStandin:
     def endpoint(self) -> str:
         """The root address, for ``YOUTUBE_API_ENDPOINT``."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where access tokens are given out, for ``YOUTUBE_OAUTH_TOKEN_ENDPOINT``."""
+        return f"{self.endpoint}/token"
 
     def now(self) -> datetime:
         """The stand-in's time."""
@@ -127,11 +160,16 @@ class YouTubeStandin:
         routes = app.router
         routes.add_get("/youtube/v3/{method:.+}", self._api)
         routes.add_get("/feeds/videos.xml", self._feed)
+        routes.add_post("/token", self._token)
+
+        routes.add_get("/vi/{video_id}/{name}.jpg", self._thumbnail)
         admin = "/_standin"
         routes.add_get(f"{admin}/health", self._health)
         routes.add_get(f"{admin}/clock", self._get_clock)
         routes.add_put(f"{admin}/clock", self._put_clock)
         routes.add_get(f"{admin}/quota", self._get_quota)
+        routes.add_get(f"{admin}/refused", self._get_refused)
+        routes.add_get(f"{admin}/calls", self._get_calls)
         routes.add_get(f"{admin}/faults", self._get_faults)
         routes.add_put(f"{admin}/faults", self._put_faults)
         routes.add_delete(f"{admin}/faults", self._delete_faults)
@@ -156,31 +194,42 @@ class YouTubeStandin:
     async def _api(self, request: web.Request) -> web.StreamResponse:
         at = self.now()
         try:
-            method = METHODS.get(request.match_info["method"])
+            path, slash, resource = request.match_info["method"].partition("/")
+            method = METHODS.get(path + slash)
             if method is None:
                 raise problems.no_such_method()
-            key, project = self._caller(request)
+            key, project, owned = self._caller(request, at)
             fault = self.faults.strike(method.name, key)
             self._admit(method, project, fault, at)
+            query = {name: request.query.getall(name) for name in request.query}
+            asked = Parameters(query, resource=resource, owned=owned)
+            self.calls.book(method.name, asked)
             if fault is not None and (response := await self._spoil(request, method, project, fault)) is not None:
                 return response
-            answer = self._answer(request, method, key, at)
+            answer = self._answer(asked, method, key, at)
         except problems.Problem as problem:
             return await self._send(request, problem.status, self._encode(request, problem.body))
-        body = self._encode(request, answer.body)
+        body = self._encode(request, answer.body) if answer.media is None else answer.media
+        kind = _JSON if answer.media is None else "application/octet-stream"
         if fault is not None and fault.kind == "truncated":
-            return await self._send(request, 200, body[: len(body) * 2 // 3])
-        response = await self._send(request, 200, body)
+            return await self._send(request, 200, body[: len(body) * 2 // 3], kind)
+        response = await self._send(request, 200, body, kind)
         self.served.book(answer, at)
         return response
 
-    def _caller(self, request: web.Request) -> tuple[str, str]:
+    def _caller(self, request: web.Request, at: datetime) -> tuple[str, str, Collection[str] | None]:
+        """Who calls: their key (a token stands for the first one), its project, and the channels of a token's owner."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer":
+            if not self.authority.knows(token, at):
+                raise problems.token_invalid()
+            return self.key, self.keys[self.key], self.authority.owned
         key = request.query.get("key") or request.headers.get("X-Goog-Api-Key")
         if not key:
             raise problems.key_missing()
         if key not in self.keys:
             raise problems.key_invalid()
-        return key, self.keys[key]
+        return key, self.keys[key], None
 
     def _admit(self, method: Method, project: str, fault: Fault | None, at: datetime) -> None:
         """Let a call in, or refuse it for its key or quota. A refusal costs nothing, any other end of a call does."""
@@ -222,12 +271,11 @@ class YouTubeStandin:
                 await asyncio.sleep(SLOW_SECONDS if fault.seconds is None else fault.seconds)
         return None
 
-    def _answer(self, request: web.Request, method: Method, key: str, at: datetime) -> Answer:
-        query = {name: request.query.getall(name) for name in request.query}
-        answer = method.answer(self.world, Parameters(query), at, self.faults.left_out(method.name, key))
-        if self._validate:
+    def _answer(self, asked: Parameters, method: Method, key: str, at: datetime) -> Answer:
+        answer = method.answer(self.world, asked, at, self.faults.left_out(method.name, key))
+        if self._validate and answer.media is None:
             self._check(method, answer)
-        if fields := request.query.get("fields"):
+        if fields := asked.get("fields"):
             try:
                 answer.body = select(answer.body, parse_fields(fields))
             except ValueError:
@@ -247,14 +295,19 @@ class YouTubeStandin:
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 if pretty else None)
 
     async def _send(
-        self, request: web.Request, status: int, body: bytes, content_type: str = "application/json; charset=UTF-8"
+        self,
+        request: web.Request,
+        status: int,
+        body: bytes,
+        content_type: str = _JSON,
+        cache: str = "private",
     ) -> web.StreamResponse:
         """Write a whole response; it returns when the last byte has left."""
         headers = {
             "Content-Type": content_type,
             "Vary": "Origin, X-Origin, Referer",
             "Server": "ESF",
-            "Cache-Control": "private",
+            "Cache-Control": cache,
         }
         if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             packer = zlib.compressobj(1, wbits=31)
@@ -277,8 +330,9 @@ class YouTubeStandin:
             return await self._send(
                 request, status, _ERROR_PAGE.format(status=status).encode(), "text/html; charset=UTF-8"
             )
-        shown = [entry for name in uploads[: 2 * FEED_LENGTH] if (entry := _entry(self.world, name, at))]
-        entries = "".join(shown[:FEED_LENGTH])
+        shown = {name: entry for name in uploads[: 2 * FEED_LENGTH] if (entry := _entry(self.world, name, at))}
+        named = list(shown)[:FEED_LENGTH]
+        entries = "".join(shown[name] for name in named)
         name, title = channel.id[2:], escape(channel.title)
         head = f" <id>yt:channel:{name}</id>\n <yt:channelId>{name}</yt:channelId>\n <title>{title}</title>\n"
         body = (
@@ -286,7 +340,57 @@ class YouTubeStandin:
             'xmlns:media="http://search.yahoo.com/mrss/" xmlns="http://www.w3.org/2005/Atom">\n'
             f"{head} <published>{_atom_time(channel.created_at)}</published>\n{entries}</feed>\n"
         )
-        return await self._send(request, 200, body.encode(), "text/xml; charset=UTF-8")
+        response = await self._send(request, 200, body.encode(), "text/xml; charset=UTF-8", _FEED_CACHE)
+        self.served.book(Answer({}, candidates=named), at)
+        return response
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        fault = self.faults.strike("token", None)
+        if fault is not None and fault.kind == "status_503":
+            return await self._send(request, 503, _ERROR_PAGE.format(status=503).encode(), "text/html; charset=UTF-8")
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        status, body = self.authority.grant(form, self.now())
+        return await self._send(request, status, orjson.dumps(body, option=orjson.OPT_INDENT_2))
+
+    async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
+        video_id = request.match_info["video_id"]
+        fault = self.faults.strike("thumbnail", None, video_id)
+        kind = fault.kind if fault is not None else None
+        match kind:
+            case "reset":
+                return _reset(request)
+            case "hang" | "slow":
+                default = HANG_SECONDS if kind == "hang" else SLOW_SECONDS
+                await asyncio.sleep(default if fault is None or fault.seconds is None else fault.seconds)
+                if kind == "hang":
+                    return _reset(request)
+            case "html":
+                return web.Response(text=_ERROR_PAGE.format(status=200), content_type="text/html")
+            case "placeholder":
+                return _jpeg(placeholder())
+            case "redirect":
+                return web.Response(status=302, headers={"Location": f"{self.endpoint}/vi/{video_id}/default.jpg"})
+            case "status_500" | "status_503":
+                return web.Response(status=int(kind[-3:]))
+            case "burst_429":
+                return web.Response(status=429, headers={"Retry-After": "1"})
+            case _:
+                pass
+        wanted = asked(request.match_info["name"])
+        left_out = video_id in self.faults.left_out("thumbnail", None)
+        if wanted is None or left_out or (wanted.frame and self._is_live(video_id)):
+            return _jpeg(placeholder(), status=404)
+        data = await asyncio.to_thread(thumbnail, self.world, video_id, wanted)
+        if data is None:
+            return _jpeg(placeholder(), status=404)
+        if kind == "truncated":
+            data = data[: len(data) // 2]
+        return _jpeg(data + bytes(HUGE_BYTES) if kind == "huge" else data)
+
+    def _is_live(self, video_id: str) -> bool:
+        """Is there no recording yet, which frames could be of?"""
+        video = self.world.video(video_id, self.now())
+        return video is not None and video.live != "none"
 
     async def _health(self, _: web.Request) -> web.Response:
         return _json({"ok": not self.violations, "now": self.now(), "violations": len(self.violations)})
@@ -308,6 +412,12 @@ class YouTubeStandin:
 
         every_day = request.query.get("all") in {"1", "true"}
         return _json(self.quota.usage(None if every_day else self.now().astimezone(PACIFIC).date()))
+
+    async def _get_refused(self, _: web.Request) -> web.Response:
+        return _json(self.quota.refused)
+
+    async def _get_calls(self, _: web.Request) -> web.Response:
+        return _json(self.calls.counts)
 
     async def _get_faults(self, _: web.Request) -> web.Response:
         return _json([fault.as_json() for fault in self.faults.active])
@@ -364,6 +474,11 @@ def _jsonable(value: Any) -> Any:
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     raise TypeError
+
+
+def _jpeg(data: bytes, status: int = 200) -> web.Response:
+    headers = {"Server": "sffe", "Cache-Control": "public, max-age=7200"}
+    return web.Response(body=data, status=status, content_type="image/jpeg", headers=headers)
 
 
 def _reset(request: web.Request) -> web.Response:
