@@ -3,7 +3,7 @@ UV = $(shell command -v uv || echo .uv/bin/uv)
 RUN = $(UV) run
 
 .DEFAULT_GOAL := help
-.PHONY: uv help demo test install setup smoke-test format lint type-check bench clean
+.PHONY: uv help demo test test-up install setup smoke-test format lint type-check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ smoke-test: uv ## Ask whether the services of your settings answer
 format: uv ## Format and mend the code
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
+
+test-up: uv ## Run the tests that keep a whole machine up for minutes
+	$(RUN) pytest -m machine alkyone/tests/faults/test_up.py
 
 lint: uv ## Check format, lint and import contracts, deployment files
 	$(RUN) ruff format --check
