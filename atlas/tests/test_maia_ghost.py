@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.adapters.maia import MaiaDAO, normalise_term
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.maia_discovery import normalise_term
 from atlas.db import DatabaseManager
 from atlas.tiers import INTERVALS, next_track
 

@@ -20,7 +20,11 @@ from atlas.adapters import (
     _sources,
     _vectors,
     maia,
+    maia_archive,
+    maia_discovery,
     maia_ghost,
+    maia_operations,
+    maia_stages,
     vault_index,
 )
 from atlas.db import DatabaseManager
@@ -29,9 +33,9 @@ from atlas.events import bus, listener, webhooks, writer
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 OF_EVENTS: tuple[Any, ...] = (_event_days, bus, listener, webhooks, writer)
 OF_WATCHING: tuple[Any, ...] = (_reports, vitals)
+OF_AGENTS: tuple[Any, ...] = (maia, maia_archive, maia_discovery, maia_ghost, maia_operations, maia_stages)
 STATEMENTS = {
-    **maia.SQL,
-    **maia_ghost.SQL,
+    **{name: text for module in OF_AGENTS for name, text in module.SQL.items()},
     **_vectors.SQL,
     **_enrichment.SQL,
     **{f"index_{name}": text for name, text in vault_index.SQL.items()},
@@ -93,7 +97,7 @@ def test_the_statement_on_the_index_has_a_user(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_vectors.SQL))
 def test_the_statement_on_vectors_has_a_user(name: str) -> None:
-    source = inspect.getsource(_vectors) + inspect.getsource(maia)
+    source = inspect.getsource(_vectors) + inspect.getsource(maia_stages)
     assert f'SQL["{name}"]' in source
 
 
@@ -102,11 +106,12 @@ def test_the_statements_on_events_and_on_how_the_system_is_have_a_user(module: A
     assert [name for name in module.SQL if f'SQL["{name}"]' not in inspect.getsource(module)] == []
 
 
-@pytest.mark.parametrize("name", sorted({**maia.SQL, **maia_ghost.SQL, **_enrichment.SQL}))
-def test_the_statement_belongs_to_a_method(name: str) -> None:
-    method = name.strip("_").split("__")[0]
-    owners = (maia.MaiaDAO, maia)
-    assert any(hasattr(owner, wanted) for owner in owners for wanted in (name, method, f"_{method}"))
+@pytest.mark.parametrize("module", [*OF_AGENTS, _enrichment], ids=lambda module: module.__name__)
+def test_the_statements_belong_to_methods(module: Any) -> None:
+    for name in module.SQL:
+        method = name.strip("_").split("__")[0]
+        owners = (maia.MaiaDAO, module)
+        assert any(hasattr(owner, wanted) for owner in owners for wanted in (name, method, f"_{method}")), name
 
 
 @pytest.mark.parametrize("name", sorted(_partitions.STATEMENTS))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, Protocol
 
 from atlas.errors import LeaseLost
@@ -12,7 +11,6 @@ from atlas.errors import LeaseLost
 if TYPE_CHECKING:
     from atlas.db import Connection
 
-LEASE = timedelta(minutes=10)
 REASON_LENGTH = 500
 
 

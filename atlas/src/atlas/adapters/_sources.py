@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from atlas.adapters._session import LEASE, REASON_LENGTH, columns, settle
-from atlas.adapters.records import Failure, SourceKind, SourceOutcome, SourceRow, SourceSeed
+from atlas.adapters._session import REASON_LENGTH, columns, settle
+from atlas.adapters.records import LEASE, Failure, SourceKind, SourceOutcome, SourceRow, SourceSeed
 from atlas.sql import load
 
 if TYPE_CHECKING:

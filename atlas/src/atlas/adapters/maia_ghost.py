@@ -7,8 +7,8 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from atlas import clock, sql
-from atlas.adapters._session import LEASE, REASON_LENGTH, Database, columns, count, settle
-from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
+from atlas.adapters._session import REASON_LENGTH, Database, columns, count, settle
+from atlas.adapters.records import LEASE, Failure, Miss, Sample, TrackingRow, TrackOutcome, WatchEntry
 from atlas.events import Event, events
 from atlas.tiers import NextTrack, next_track
 
@@ -19,6 +19,19 @@ class GhostTrackingMixin:
     """The watchlist and the samples. It uses ``self._db`` and nothing else."""
 
     _db: Database
+
+    async def add_to_watchlist(self, rows: Sequence[WatchEntry], *, now: datetime | None = None) -> int:
+        """Track videos by hand and return how many were new, each with an event ``video.watched``.
+
+        Known ones stay as they are.
+        """
+        if not rows:
+            return 0
+        now = now or clock.now()
+        async with self._db.get_connection() as conn:
+            new = await conn.fetch(SQL["add_to_watchlist"], **columns(rows), now=now)
+            await events.record_many(conn, [Event("video.watched", row.pop("video_id"), row) for row in new], now=now)
+        return len(new)
 
     async def fetch_tracking_batch(self, batch_size: int = 50, *, now: datetime | None = None) -> list[TrackingRow]:
         """Lease up to ``batch_size`` due videos for ten minutes, those due longest first.

@@ -1,3 +1,14 @@
+-- name: add_to_watchlist
+-- Track videos, in one order; known ones stay as they are.
+INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, added_at)
+SELECT w.video_id, w.channel_id, w.published_at, w.tier, w.next_track_at, %(now)s
+  FROM unnest(%(video_id)b::text[], %(channel_id)b::text[], %(published_at)b::timestamptz[],
+              %(tracking_tier)b::tracking_tier[], %(next_track_at)b::timestamptz[])
+       AS w (video_id, channel_id, published_at, tier, next_track_at)
+ ORDER BY w.video_id COLLATE "C"
+    ON CONFLICT DO NOTHING
+RETURNING video_id, channel_id, published_at, tracking_tier, next_track_at;
+
 -- name: fetch_tracking_batch
 -- Lease the videos that are due, oldest first, so that two trackers never share one.
 WITH due AS (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
@@ -18,6 +18,9 @@ Stage = Literal["painter", "scribe"]
 # ---------------------------------------------------------------------------------------------------------------------
 # Every queue
 # ---------------------------------------------------------------------------------------------------------------------
+
+LEASE = timedelta(minutes=10)
+"""How long a claim holds; what is not settled by then is anybody's again."""
 
 
 class Failure(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Self
 
 from atlas import clock, sql
 from atlas.adapters._session import Database
-from atlas.adapters.maia import MaiaDAO, _index_shards
+from atlas.adapters.maia import MaiaDAO
+from atlas.adapters.maia_archive import index_shards
 from atlas.db import db
 from atlas.errors import ConfigurationError
 from atlas.events import Event, events
@@ -50,7 +51,7 @@ class VaultIndex:
         async with self._db.get_connection() as conn:
             rows = await conn.fetch(SQL["forget"], paths=sorted(set(gone) - lasting))
             struck = sorted(row["path"] for row in rows)
-            await _index_shards(conn, shards, now)
+            await index_shards(conn, shards, now)
             if struck and event is not None:
                 payload = {"gone": struck, "shards": sorted(lasting)}
                 await events.record_many(conn, [event._replace(payload=payload)], now=now)

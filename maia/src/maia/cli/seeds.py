@@ -130,7 +130,7 @@ def term_of(text: str) -> str:
     Raises:
         typer.BadParameter: it is blank, or longer than a term may be.
     """
-    from atlas.adapters.maia import MAX_TERM_LENGTH, normalise_term
+    from atlas.adapters.maia_discovery import MAX_TERM_LENGTH, normalise_term
 
     if not 0 < len(normalise_term(text)) <= MAX_TERM_LENGTH:
         raise typer.BadParameter(f"{text[:40]!r} is no search term: it has 1 to {MAX_TERM_LENGTH} characters")

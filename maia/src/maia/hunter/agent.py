@@ -11,9 +11,8 @@ from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from atlas import Settings, clock, settings
-from atlas.adapters._session import LEASE
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import Discovery, Failure, Rejected
+from atlas.adapters.records import LEASE, Discovery, Failure, Rejected
 from atlas.config import Stage
 from atlas.errors import ApiError, Bucket, CircuitOpen, LeaseLost, NoLiveKey, QuotaExhausted, ResourceRefused
 from atlas.tiers import next_track
