@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -227,3 +231,52 @@ def test_no_key_is_told_when_one_is_needed_and_not_before(pool: str | None, sett
     assert settings.ENV == "dev"
     with pytest.raises(ConfigurationError, match="YOUTUBE_API_KEY_POOL_JSON is not set"):
         _ = settings.api_keys
+
+
+def test_a_file_named_like_a_setting_holds_its_value(settings_env: SetEnvironment, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "DATABASE_URL").write_text(f"postgresql://me:{SECRET}@db/pleiades\n")
+    (secrets / "hf_token").write_text("from the file")
+    (secrets / "YOUTUBE_API_KEY_POOL_JSON").write_text('["from the file"]')
+    (secrets / "somebody-elses").write_text("no setting of ours")
+    Path(".env").write_text('YOUTUBE_API_KEY_POOL_JSON=["from .env"]\n')
+    settings_env(PLEIADES_SECRETS_DIR=str(secrets), HF_TOKEN="from the environment")
+    assert SecretStr(f"postgresql://me:{SECRET}@db/pleiades") == settings.DATABASE_URL
+    assert SecretStr("from the environment") == settings.HF_TOKEN
+    assert settings.api_keys == (ApiKey(SecretStr("from .env"), "default"),)
+
+
+def test_a_folder_of_secrets_that_was_asked_for_must_be_there(settings_env: SetEnvironment, tmp_path: Path) -> None:
+    settings_env(PLEIADES_SECRETS_DIR=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"PLEIADES_SECRETS_DIR: there is no folder .*nowhere"):
+        get_settings()
+
+
+def test_a_secret_that_may_not_be_read_is_named(settings_env: SetEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user is not the one whose file it is: that must not look like a secret that is not set."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.chdir(folder)
+        (Path(folder) / "HF_TOKEN").write_text(SECRET)
+        (Path(folder) / "HF_TOKEN").chmod(0)
+        settings_env(PLEIADES_SECRETS_DIR=folder)
+        with (
+            nobody(),
+            pytest.raises(ConfigurationError, match=r"HF_TOKEN: its file .* \(PermissionError\)") as refused,
+        ):
+            get_settings()
+        monkeypatch.undo()
+    assert SECRET not in str(refused.value)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be an account that may read no other's files."""
+    ours = os.geteuid()
+    if ours == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(ours)

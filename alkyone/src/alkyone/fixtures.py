@@ -145,7 +145,7 @@ def settings_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Se
                 monkeypatch.setenv(name, value)
         forget(shared_settings)
 
-    set_environment(PLEIADES_HOME=str(tmp_path / "home"))
+    set_environment(PLEIADES_HOME=str(tmp_path / "home"), PLEIADES_SECRETS_DIR=str(elsewhere))
     yield set_environment
     forget(shared_settings)
 

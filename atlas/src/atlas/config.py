@@ -1,8 +1,9 @@
-"""Everything a deployment may change, read from the environment, then from ``.env``."""
+"""Everything a deployment may change, read from the environment, then from ``.env``, then from files of secrets."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -29,6 +30,9 @@ DEFAULT_PROJECT = "default"
 
 COMPLIANT_RETENTION_DAYS = 30
 """How long statistics fetched with an API key may be kept (YouTube API Services, Developer Policies, III.E.4)."""
+
+SECRETS_DIR = Path("/run/secrets")
+"""Where Docker and Podman put the secrets of a container."""
 
 _RANGES = (
     ("GATE_MIN_DURATION_SECONDS", "GATE_MAX_DURATION_SECONDS"),
@@ -96,6 +100,12 @@ class Settings(BaseSettings):
     )
     PLEIADES_HOME: Path = Field(
         default=Path("~/.pleiades"), description="where the embedded database and the local vault live"
+    )
+
+    PLEIADES_SECRETS_DIR: Path = Field(
+        default=SECRETS_DIR,
+        description="folder whose files are named like settings and hold their values, where neither the environment "
+        "nor .env has them; set by the environment alone",
     )
 
     DATABASE_URL: SecretStr | None = Field(
@@ -485,15 +495,33 @@ def get_settings() -> Settings:
         ConfigurationError: something is wrong; one line that names each variable, never its value.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=_secrets_folder())
     except ValidationError as exc:
         raise ConfigurationError("; ".join(map(_explain, exc.errors(include_input=False)))) from None
     except SettingsError as exc:
-        # A list that is not JSON; pydantic's message quotes the field's name, never its value.
+        # pydantic's message quotes the field's name, never its value.
         name = next((name for name in Settings.model_fields if f'"{name}"' in str(exc)), "a setting")
+        if isinstance(exc.__cause__, (OSError, UnicodeDecodeError)):
+            problem = f"{name}: its file in {_secrets_folder()} cannot be read ({type(exc.__cause__).__name__})"
+            raise ConfigurationError(problem) from None
         raise ConfigurationError(f"{name}: it is not valid JSON{_purpose(name)}") from None
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f".env cannot be read ({type(exc).__name__})") from None
+
+
+def _secrets_folder() -> Path | None:
+    """Find the folder with files of secrets; the usual one need not be there.
+
+    Raises:
+        ConfigurationError: the one that was asked for is not there.
+    """
+    asked = os.environ.get("PLEIADES_SECRETS_DIR")
+    folder = Path(asked).expanduser() if asked else SECRETS_DIR
+    if folder.is_dir():
+        return folder
+    if asked:
+        raise ConfigurationError(f"PLEIADES_SECRETS_DIR: there is no folder {folder}")
+    return None
 
 
 def _explain(error: Any) -> str:
