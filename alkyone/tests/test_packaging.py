@@ -77,3 +77,8 @@ def distributions_of(package: str) -> set[str]:
     if package in MEMBERS:
         return {f"pleiades-{package}"}
     return {canonicalize_name(name) for name in packages_distributions().get(package, [package])}
+
+
+def test_the_deployments_that_a_wheel_carries_are_those_at_the_top() -> None:
+    """Two files, for a link does not survive every way in which a repository travels."""
+    assert (ROOT / "maia/src/maia/prefect.yaml").read_bytes() == (ROOT / "prefect.yaml").read_bytes()

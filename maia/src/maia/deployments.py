@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefect.schedules import Schedule
 
 PACKAGED = Path(__file__).with_name("prefect.yaml")
-"""The ``prefect.yaml`` at the top of the repository; a wheel carries it here."""
+"""The same as ``prefect.yaml`` at the top of the repository, which a test makes sure of; a wheel carries it."""
 
 
 class ServerUnreachable(AtlasError):
