@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alkyone.backtest.command import app as backtest_app
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The proving ground of Pleiades.")
 world_app = typer.Typer(no_args_is_help=True, help="Worlds: what the stand-in YouTube serves.")
 app.add_typer(world_app, name="world")
+app.add_typer(backtest_app, name="backtest")
 
 _WORLD_HELP = "generated, generated:seed=7,channels=400,videos=12000,days=31 or the folder of an imported world"
 _RISERS = 10

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alkyone.worlds import vocabulary
 from alkyone.worlds.base import Channel, Counts, Live, Order, Query, Video, parse_query, words
-from alkyone.worlds.chance import Dice, Ints, as_ints, name_of, number_of, salt
+from alkyone.worlds.chance import Dice, Floats, Ints, as_ints, name_of, number_of, salt
 from alkyone.worlds.growth import Growth
 
 DAY = 86_400
@@ -61,6 +62,23 @@ class Spec:
         if min(spec.channels, spec.videos, spec.days) < 1 or spec.past < 0:
             raise ValueError("channels, videos and days must be at least 1, past at least 0")
         return spec
+
+
+class Trajectories(NamedTuple):
+    """The counters of V videos at S instants: video ``i`` has the samples ``bounds[i]:bounds[i + 1]``, by time.
+
+    Times are seconds since 1970; a hidden counter is NaN.
+    """
+
+    ids: list[str]
+    channels: Ints
+    published: Floats
+    seconds: Ints
+    bounds: Ints
+    times: Floats
+    views: Floats
+    likes: Floats
+    comments: Floats
 
 
 class GeneratedWorld:
@@ -181,6 +199,34 @@ class GeneratedWorld:
             name: Counts(viewed, None if no_likes else likes, None if no_comments else comments)
             for name, viewed, likes, comments, no_likes, no_comments in columns
         }
+
+    def trajectories(self, born_before: datetime, step: timedelta) -> Trajectories:
+        """Count every video published since the start and before ``born_before``, each ``step``, while it is public.
+
+        From the first whole minute after its publication to the end of the world.
+        """
+        began, until = self.start.timestamp(), self.end.timestamp()
+        born = np.arange(*np.searchsorted(self._published, [began, min(born_before.timestamp(), until)]))
+        rows = as_ints((until - self._published[born] - 60) // step.total_seconds()) + 1
+        turn = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
+        index = np.repeat(born, rows)
+        at = self._published[index] + 60 + turn * step.total_seconds()
+        public = self._public(index, at)
+        index, at = index[public], at[public]
+        seen = np.unique(index)
+        views = self._growth.views(index, at)
+        likes, comments = self._growth.likes(index, views), self._growth.comments(index, views)
+        return Trajectories(
+            ids=[self._video_id(number) for number in seen],
+            channels=self._channel_of[seen],
+            published=self._published[seen].astype(np.float64),
+            seconds=self._seconds[seen],
+            bounds=np.append(np.searchsorted(index, seen), len(index)),
+            times=at,
+            views=views.astype(np.float64),
+            likes=np.where(self._growth.likes_hidden[index], np.nan, likes),
+            comments=np.where(self._growth.comments_hidden[index], np.nan, comments),
+        )
 
     def search(
         self,
@@ -329,7 +375,7 @@ class GeneratedWorld:
             dice, first_shown, self._subscribers[self._channel_of].astype(np.float64), self._short
         )
 
-    def _public(self, index: Ints, instant: float) -> NDArray[np.bool_]:
+    def _public(self, index: Ints, instant: float | Floats) -> NDArray[np.bool_]:
         hidden = (self._hidden_from[index] <= instant) & (instant < self._hidden_until[index])
         visible: NDArray[np.bool_] = (self._published[index] <= instant) & (instant < self._deleted[index]) & ~hidden
         return visible

@@ -64,8 +64,8 @@ class Growth:
             comments_hidden=dice.chance("comments.hidden", 0.04),
         )
 
-    def views(self, index: Ints, at: float) -> Ints:
-        """Count the views of some videos at an instant; whole numbers, as floats hold them exactly here."""
+    def views(self, index: Ints, at: float | Floats) -> Ints:
+        """Count the views of some videos at an instant, or one each; whole numbers, which floats hold exactly here."""
         published = self.published[index]
         freeze = self.freeze[index]
         seconds = np.maximum(at - published, 0.0)

@@ -1,0 +1,1 @@
+"""The backtest: recorded and generated curves, replayed through a schedule or a detector, against what others do."""
