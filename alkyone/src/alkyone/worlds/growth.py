@@ -65,7 +65,7 @@ class Growth:
         )
 
     def views(self, index: Ints, at: float | Floats) -> Ints:
-        """Count the views of some videos at an instant, or one each; whole numbers, which floats hold exactly here."""
+        """Count the views of videos at an instant, or at one each; whole numbers, which floats hold exactly here."""
         published = self.published[index]
         freeze = self.freeze[index]
         seconds = np.maximum(at - published, 0.0)
