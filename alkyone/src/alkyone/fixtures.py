@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,15 +18,33 @@ from psycopg.conninfo import conninfo_to_dict
 
 from atlas import clock
 from atlas import settings as shared_settings
+from atlas._besteffort import losses
 from atlas._lazy import forget
+from atlas.breakers import breakers
 from atlas.config import Settings
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
+from atlas.logs import OURS
 
 if TYPE_CHECKING:
     from alkyone.standins.youtube import YouTubeStandin
     from atlas.adapters.maia import MaiaDAO
     from atlas.vault import LocalVault
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process() -> Iterator[None]:
+    """Let no test hear of what others lost, which services failed them, or how loud they set the loggers."""
+    losses.clear()
+    breakers.forget()
+    if runs := sys.modules.get("maia.runs"):
+        runs._told.clear()
+    loggers = [logging.getLogger(name) for name in OURS]
+    before = [(logger.level, logger.disabled) for logger in loggers]
+    yield
+    for logger, (level, disabled) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.disabled = disabled
 
 
 @pytest.fixture(scope="session")

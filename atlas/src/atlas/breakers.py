@@ -100,6 +100,12 @@ class Breakers:
         """Tell how every breaker stands that was used."""
         return {name: self._state(context) for name, context in sorted(self._contexts.items())}
 
+    def forget(self) -> None:
+        """Know nothing of what failed before."""
+        with self._one_at_a_time:
+            self._contexts.clear()
+            self._pauses.clear()
+
     def _context(self, name: str, threshold: int) -> Context:
         if name not in self._contexts:
             from purgatory.domain.model import Context  # 0.2 s: it looks whether Redis is there

@@ -55,11 +55,6 @@ def time() -> Iterator[clock.VirtualClock]:
         yield stopped
 
 
-@pytest.fixture(autouse=True)
-def _nothing_lost_yet() -> None:
-    losses.clear()
-
-
 @pytest.fixture
 def timer() -> Hastened:
     return Hastened()

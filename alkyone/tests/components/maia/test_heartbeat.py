@@ -68,9 +68,6 @@ def here(
 ) -> Iterator[SetEnvironment]:
     """Settings that name the test's own database, vault, OPS and switch; nothing was said before."""
     monkeypatch.setattr(notifier, "_repeats", Repeats())
-    # What other tests lost in this process is not news of this one's runs.
-    losses.clear()
-    monkeypatch.setattr("maia.runs._told", {})
     settings_env(DATABASE_URL=database_url, DISCORD_WEBHOOK_OPS=discord.address("ops"), HEARTBEAT_URL=switch[1])
     with override(vault_=MemoryVault()):
         yield settings_env

@@ -14,7 +14,6 @@ from atlas.adapters.maia import MaiaDAO
 from atlas.clock import VirtualClock
 from atlas.errors import DatabaseUnavailable, NoLiveKey
 from atlas.logs import Run, of_run
-from maia import runs
 from maia.runs import run_of
 
 
@@ -25,8 +24,6 @@ class Summary(TypedDict):
 @pytest.fixture(autouse=True)
 def here(settings_env: SetEnvironment, database_url: str, frozen_clock: VirtualClock) -> None:
     settings_env(DATABASE_URL=database_url)
-    runs._told.clear()
-    runs._told.update(runs.losses)
 
 
 @run_of("hunter")

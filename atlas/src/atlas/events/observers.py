@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ Observer = Callable[[Event], Awaitable[object]]
 O = TypeVar("O", bound=Observer)  # noqa: E741 - an observer
 
 LANES = 16
-"""Events that an observer works on at once; those of an entity share a lane, so they stay in order."""
+"""Events that an observer works on at once; those of an entity share a lane, so they stay in order.
+
+Which lane is the same in every process: an entity that holds up others does so reproducibly.
+"""
 LIMIT = 100_000
 """Events that wait for observers in an event loop; what comes on top is lost to them, and counted."""
 
@@ -116,7 +120,7 @@ class _Desk:
                 lost("observed event", why="too many wait")
                 continue
             self._waiting += 1
-            key = (known, hash(event.entity_id) % LANES)
+            key = (known, zlib.crc32((event.entity_id or "").encode(errors="replace")) % LANES)
             if key in self._lanes:
                 self._lanes[key].append(event)
                 continue
