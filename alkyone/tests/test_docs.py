@@ -26,6 +26,7 @@ import alkyone.__main__
 import atlas.cli
 import maia.cli
 from alkyone.databases import NOON
+from alkyone.invariants import INVARIANTS
 from atlas.config import Settings
 from atlas.events.catalogue import CATALOGUE
 from atlas.vault import LocalVault
@@ -144,6 +145,12 @@ def events_table() -> str:
     return "\n".join(rows)
 
 
+def invariants_table() -> str:
+    rows = ["| invariant | promise | looked for in |", "|---|---|---|"]
+    rows += [f"| `{name}` | {promise} | {scope} |" for name, promise, scope in INVARIANTS]
+    return "\n".join(rows)
+
+
 def commands_table() -> str:
     rows = ["| command | what it does | options |", "|---|---|---|"]
     for words, command in commands():
@@ -159,6 +166,7 @@ def commands_table() -> str:
     [
         pytest.param("reference.md", "settings", settings_table, id="settings"),
         pytest.param("reference.md", "commands", commands_table, id="commands"),
+        pytest.param("testing.md", "invariants", invariants_table, id="invariants"),
         pytest.param("events.md", "event types", events_table, id="event types"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The ``alkyone`` command: a stand-in YouTube, and the worlds it serves."""
+"""The ``alkyone`` command: stand-ins and worlds, benches, the invariants, and what is to break them."""
 
 from __future__ import annotations
 
@@ -148,6 +148,20 @@ def bench(
     from alkyone.bench.command import run
 
     run(names or (), quick=quick, large=large, json=as_json)
+
+
+@app.command()
+def check(
+    truth: Annotated[
+        str | None, typer.Option(metavar="URL", help="A stand-in YouTube to hold it against, and nobody else served.")
+    ] = None,
+    at_rest: Annotated[bool, typer.Option(help="Nobody works: no lease may be left.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say whether the installation of the settings keeps its promises; exit code 1 when it does not."""
+    from alkyone.invariants.command import run
+
+    run(truth=truth, at_rest=at_rest, json=as_json)
 
 
 def main() -> None:

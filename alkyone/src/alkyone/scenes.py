@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,12 +13,15 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from alkyone import snapshots
-from alkyone.agents import Site
+from alkyone.agents import Agent, Site
 from alkyone.databases import scratch
+from alkyone.invariants import check
+from alkyone.invariants.truth import Truth
 from alkyone.standins.youtube import YouTubeStandin, oauth
 from alkyone.worlds import World, open_world
-from atlas import clock
+from atlas import clock, settings
 from atlas import notifier as shared_notifier
+from atlas._lazy import swapped
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import ChannelSeen, WatchEntry
 from atlas.breakers import Breakers
@@ -31,10 +34,17 @@ from atlas.keys import KeyRing
 from atlas.notifications import DiscordNotifier
 from atlas.quota import QuotaLedger
 from atlas.tiers import next_track
+from atlas.upkeep import recognised
 from atlas.vault import LocalVault, VaultStrategy
-from maia.painter.agent import Studio
+from maia.hunter.agent import hunt
+from maia.janitor.agent import clean
+from maia.painter.agent import Studio, paint
 from maia.painter.frames import YouTubeThumbnails
+from maia.scribe.agent import Desk, describe
+from maia.scribe.embedders import get_embedder
+from maia.scribe.transcripts.sources import open_source
 from maia.toolbox import Stores, Toolbox
+from maia.tracker.agent import track
 from maia.youtube.client import YouTube
 
 SMALL = "generated:seed=11,channels=6,videos=180,past=20"
@@ -79,14 +89,14 @@ class Scene:
         self._sites += 1
         vault = self._folder / f"vault-{self._sites}"
         template = self._template
-        settings: dict[str, Any] = {f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in self._limits.items()}
+        kept: dict[str, Any] = {f"QUOTA_{bucket.upper()}_PER_DAY": limit for bucket, limit in self._limits.items()}
         if like is not None:
             template = str(conninfo_to_dict(like.conninfo)["dbname"])
-            settings = dict(like.changes)
+            kept = dict(like.changes)
             if like.vault.exists():
                 shutil.copytree(like.vault, vault)
         with scratch(self._postgres, template) as conninfo:
-            yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((settings | changes).items()))
+            yield Site(conninfo, vault, self.youtube.endpoint, self.youtube.key, tuple((kept | changes).items()))
 
     def owner(self) -> dict[str, Any]:
         """Settings of an operator who owns some of the channels, and may read the captions of their videos."""
@@ -156,12 +166,61 @@ async def stores_of(site: Site, vault: VaultStrategy | None = None) -> AsyncIter
 
 
 @asynccontextmanager
-async def studio_of(site: Site, vault: VaultStrategy | None = None) -> AsyncIterator[Studio]:
+async def studio_of(
+    site: Site, vault: VaultStrategy | None = None, *, timeout: timedelta = timedelta(seconds=30)
+) -> AsyncIterator[Studio]:
     """Lend what the Painter works with, for one in the test's own process."""
     # Breakers of its own: what one cycle learns of a source is no matter of the next, whose clock may stand still.
     frames = YouTubeThumbnails(site.endpoint, breakers=Breakers(), sleep=_no_wait)
-    async with tools_of(site) as tools, frames:
+    async with tools_of(site, timeout=timeout) as tools, frames:
         yield Studio(tools, vault or LocalVault(site.vault), frames)
+
+
+@asynccontextmanager
+async def desk_of(site: Site, every: timedelta, vault: VaultStrategy | None = None) -> AsyncIterator[Desk]:
+    """Lend what the Scribe works with, for one in the test's own process; its source is that of the shared settings."""
+    rules = site.settings()
+    async with dao_of(site) as dao, open_source(dao, every) as source:
+        yield Desk(dao, vault or LocalVault(site.vault), source, get_embedder(rules), rules.MAX_VECTORS)
+
+
+async def cycle(agent: Agent, site: Site, *, every: timedelta, timeout: timedelta = timedelta(seconds=30)) -> None:
+    """Run a cycle of any agent in the test's own process, at the shared clock's time, under the site's settings."""
+    rules = site.settings()
+    vault = site.open_vault()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(swapped(settings, rules))
+        if agent in {"painter", "scribe", "janitor"}:
+            database = await stack.enter_async_context(DatabaseManager(site.conninfo))
+            await recognised(vault, database)
+        match agent:
+            case "hunter" | "tracker":
+                tools = await stack.enter_async_context(tools_of(site, timeout=timeout))
+                if agent == "hunter":
+                    await hunt(tools, every=every, stages=rules.VIDEO_STAGES, rules=rules)
+                else:
+                    await track(tools, every=every)
+            case "painter":
+                await paint(await stack.enter_async_context(studio_of(site, vault, timeout=timeout)), every=every)
+            case "scribe":
+                await describe(await stack.enter_async_context(desk_of(site, every, vault)), every=every)
+            case "janitor":
+                await clean(await stack.enter_async_context(stores_of(site, vault)), rules=rules)
+
+
+async def assert_sound(site: Site, truth: Truth | None = None, *, now: datetime, **options: Any) -> None:
+    """Let every invariant hold of a site at which nobody works; ``options`` are those of ``invariants.check``."""
+    async with DatabaseManager(site.conninfo) as database:
+        report = await check(
+            database,
+            site.open_vault(),
+            rules=site.settings(),
+            now=now,
+            truth=truth,
+            at_rest=True,
+            **options,
+        )
+    assert not report.breaches, "\n".join(map(str, report.breaches))
 
 
 async def _no_wait(seconds: float) -> None:
