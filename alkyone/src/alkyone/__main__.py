@@ -164,6 +164,20 @@ def check(
     run(truth=truth, at_rest=at_rest, json=as_json)
 
 
+@app.command()
+def faults(
+    runs: Annotated[int, typer.Option(min=1, help="How many schedules.")] = 100,
+    seed: Annotated[int, typer.Option(help="The first one's seed; each further one has the next.")] = 1,
+    only: Annotated[str | None, typer.Option(metavar="KIND", help="Faults of this kind, or layer, alone.")] = None,
+    processes: Annotated[bool, typer.Option(help="Agents are processes, and die by kill -9.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Live through random schedules of faults on the real stack; exit code 1 at the first broken promise."""
+    from alkyone.faults.command import run
+
+    run(runs=runs, seed=seed, only=only, processes=processes, json=as_json)
+
+
 def main() -> None:
     """Run the command line."""
     app()

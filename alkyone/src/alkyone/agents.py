@@ -200,17 +200,28 @@ class Steps:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.taken.append(name)
 
+    def begin(self) -> None:
+        """Begin a transaction, which is no step: nothing outside has changed."""
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Notice every commit, call and vault write of the block."""
         with (
-            mock.patch.object(DatabaseManager, "get_connection", self._transactions(DatabaseManager.get_connection)),
-            mock.patch.object(HydraExecutor, "execute_async", self._calls(HydraExecutor.execute_async)),
-            mock.patch.object(OwnerExecutor, "execute_async", self._calls(OwnerExecutor.execute_async)),
+            self.watched_work(),
             mock.patch.object(LocalVault, "write", self._around("vault write", LocalVault.write)),
             mock.patch.object(LocalVault, "delete", self._around("vault delete", LocalVault.delete)),
             mock.patch.object(BucketVault, "write", self._around("vault write", BucketVault.write)),
             mock.patch.object(BucketVault, "delete", self._around("vault delete", BucketVault.delete)),
+        ):
+            yield
+
+    @contextmanager
+    def watched_work(self) -> Iterator[None]:
+        """Notice every commit and call of the block."""
+        with (
+            mock.patch.object(DatabaseManager, "get_connection", self._transactions(DatabaseManager.get_connection)),
+            mock.patch.object(HydraExecutor, "execute_async", self._calls(HydraExecutor.execute_async)),
+            mock.patch.object(OwnerExecutor, "execute_async", self._calls(OwnerExecutor.execute_async)),
         ):
             yield
 
@@ -236,6 +247,7 @@ class Steps:
     def _transactions(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @asynccontextmanager
         async def get_connection(manager: DatabaseManager) -> AsyncIterator[Any]:
+            self.begin()
             async with original(manager) as conn:
                 yield conn
                 self.reach("before commit")

@@ -171,7 +171,8 @@ async def studio_of(
 ) -> AsyncIterator[Studio]:
     """Lend what the Painter works with, for one in the test's own process."""
     # Breakers of its own: what one cycle learns of a source is no matter of the next, whose clock may stand still.
-    frames = YouTubeThumbnails(site.endpoint, breakers=Breakers(), sleep=_no_wait)
+    width = site.settings().FRAME_WIDTH
+    frames = YouTubeThumbnails(site.endpoint, width=width, timeout=timeout, breakers=Breakers(), sleep=_no_wait)
     async with tools_of(site, timeout=timeout) as tools, frames:
         yield Studio(tools, vault or LocalVault(site.vault), frames)
 
@@ -184,22 +185,27 @@ async def desk_of(site: Site, every: timedelta, vault: VaultStrategy | None = No
         yield Desk(dao, vault or LocalVault(site.vault), source, get_embedder(rules), rules.MAX_VECTORS)
 
 
-async def cycle(agent: Agent, site: Site, *, every: timedelta, timeout: timedelta = timedelta(seconds=30)) -> None:
+async def cycle(agent: Agent, site: Site, *, every: timedelta) -> None:
     """Run a cycle of any agent in the test's own process, at the shared clock's time, under the site's settings."""
+    with swapped(settings, site.settings()):
+        await work(agent, site, site.open_vault(), every=every)
+
+
+async def work(
+    agent: Agent, site: Site, vault: VaultStrategy, *, every: timedelta, timeout: timedelta = timedelta(seconds=30)
+) -> None:
+    """Do the same at a ``vault`` of one's own, under the shared settings, which must be the site's."""
     rules = site.settings()
-    vault = site.open_vault()
     async with AsyncExitStack() as stack:
-        stack.enter_context(swapped(settings, rules))
         if agent in {"painter", "scribe", "janitor"}:
-            database = await stack.enter_async_context(DatabaseManager(site.conninfo))
-            await recognised(vault, database)
+            async with DatabaseManager(site.conninfo) as database:
+                await recognised(vault, database)
         match agent:
-            case "hunter" | "tracker":
+            case "hunter":
                 tools = await stack.enter_async_context(tools_of(site, timeout=timeout))
-                if agent == "hunter":
-                    await hunt(tools, every=every, stages=rules.VIDEO_STAGES, rules=rules)
-                else:
-                    await track(tools, every=every)
+                await hunt(tools, every=every, stages=rules.VIDEO_STAGES, rules=rules)
+            case "tracker":
+                await track(await stack.enter_async_context(tools_of(site, timeout=timeout)), every=every)
             case "painter":
                 await paint(await stack.enter_async_context(studio_of(site, vault, timeout=timeout)), every=every)
             case "scribe":

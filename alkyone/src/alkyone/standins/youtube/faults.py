@@ -16,7 +16,11 @@ Kind = Literal[
     "hang",
     "reset",
     "slow",
+    "drip",
     "truncated",
+    "oversized",
+    "wrong_types",
+    "unknown_fields",
     "html",
     "missing_ids",
     "placeholder",
@@ -35,7 +39,8 @@ class Fault:
     It strikes calls of ``method`` (``search.list``, ``videos.batchGetStats``, …, ``feed``, ``thumbnail``; any when
     None) made with ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from
     ``seed``. ``ids`` are what ``missing_ids`` leaves out, and the only videos whose thumbnails are struck (all when
-    there are none); ``seconds`` is how long ``slow`` and ``hang`` take. Only a thumbnail is a ``placeholder`` (grey,
+    there are none); ``seconds`` is how long ``slow``, ``hang`` and ``drip``
+    take; the last sends its answer in small pieces. Only a thumbnail is a ``placeholder`` (grey,
     with status 200), ``huge``, or a ``redirect``.
     """
 

@@ -38,6 +38,7 @@ FEED_LENGTH = 15
 SLOW_SECONDS = 2.0
 HANG_SECONDS = 3_600.0
 HUGE_BYTES = 4 * 2**20
+OVERSIZE_BYTES = 17 * 2**20
 FORTNIGHT = timedelta(days=14)
 _GZIP_FROM = 1_000  # bytes
 _JSON = "application/json; charset=UTF-8"
@@ -209,10 +210,14 @@ class YouTubeStandin:
             answer = self._answer(asked, method, key, at)
         except problems.Problem as problem:
             return await self._send(request, problem.status, self._encode(request, problem.body))
+        if fault is not None:
+            _garble(answer, fault)
         body = self._encode(request, answer.body) if answer.media is None else answer.media
         kind = _JSON if answer.media is None else "application/octet-stream"
         if fault is not None and fault.kind == "truncated":
             return await self._send(request, 200, body[: len(body) * 2 // 3], kind)
+        if fault is not None and fault.kind == "drip":
+            return await _drip(request, body, HANG_SECONDS if fault.seconds is None else fault.seconds)
         response = await self._send(request, 200, body, kind)
         self.served.book(answer, at)
         return response
@@ -463,6 +468,57 @@ class YouTubeStandin:
         counts = self.world.counts(name, at)
         truth = {"video_id": name, "at": at, "video": self.world.video(name, at)}
         return _json(truth | {"counts": None if counts is None else counts._asdict()})
+
+
+def _garble(answer: Answer, fault: Fault) -> None:
+    """Spoil what an answer says; what is spoilt was not served."""
+    match fault.kind:
+        case "wrong_types":
+            answer.body = _other_types(answer.body)
+        case "oversized":
+            answer.body = {**answer.body, "padding": " " * OVERSIZE_BYTES}
+        case "unknown_fields":
+            answer.body = _with_unknown(answer.body)
+            return
+        case _:
+            return
+    answer.readings, answer.candidates = [], []
+
+
+def _other_types(value: Any) -> Any:
+    """Put a list in the place of each text, and a text in the place of all else that has no parts."""
+    match value:
+        case dict():
+            return {name: _other_types(part) for name, part in value.items()}
+        case list():
+            return [_other_types(part) for part in value]
+        case str():
+            return [value]
+        case _:
+            return f"no {type(value).__name__}"
+
+
+def _with_unknown(value: Any) -> Any:
+    """Add to each object what nobody has heard of yet."""
+    match value:
+        case dict():
+            known = {name: _with_unknown(part) for name, part in value.items()}
+            return {"aNewField": {"since": 2027, "values": [None, 1.5, "?"]}, **known}
+        case list():
+            return [_with_unknown(part) for part in value]
+        case _:
+            return value
+
+
+async def _drip(request: web.Request, body: bytes, seconds: float) -> web.StreamResponse:
+    """Send an answer byte by byte, over so many seconds."""
+    response = web.StreamResponse(headers={"Content-Type": _JSON})
+    response.content_length = len(body)
+    await response.prepare(request)
+    for at in range(len(body)):
+        await response.write(body[at : at + 1])
+        await asyncio.sleep(seconds / len(body))
+    return response
 
 
 def _json(document: Any, status: int = 200) -> web.Response:
