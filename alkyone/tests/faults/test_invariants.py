@@ -273,7 +273,7 @@ def test_the_ledger_may_count_more_only_when_somebody_died(
             "INSERT INTO quota_usage VALUES ('default', %s, %s, %s, jsonb_build_object('track', %s::int))",
             [bucket, day, ours, ours],
         )
-    truth = replace(copy.truth, charged={TODAY: 5}, somebody_died=somebody_died)
+    truth = replace(copy.truth, charged={TODAY: 5}, may_exceed=somebody_died)
     names = [breach.name for breach in report_of(copy, truth=truth).breaches]
     assert names == (["ledger_is_youtubes"] if is_broken else [])
 

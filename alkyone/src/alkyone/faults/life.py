@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, LiteralString, cast
 
+import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -37,7 +39,7 @@ from atlas.errors import AtlasError, DatabaseUnavailable, VaultError
 CONNECTIONS = 40
 """What the server of the runs allows: few enough to be used up."""
 
-TIMEOUT = timedelta(seconds=0.3)
+TIMEOUT = timedelta(seconds=1)
 """How long a call to YouTube may take."""
 
 CALM = (65 * MINUTE, DAY)
@@ -81,6 +83,15 @@ class Ground:
         self._folder = folder
         self._worlds: dict[str, World] = {}
 
+    def restart(self) -> None:
+        """Stop the server at once, as a crash does, and start it again, which recovers."""
+        pid = self.postgres.pid
+        assert pid is not None
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGQUIT)
+        process.wait(60)
+        _ = self.postgres.conninfo
+
     async def run(self, schedule: Schedule, *, processes: bool = False) -> Outcome:
         """Live through a schedule; with ``processes`` each agent is a process, and to be killed is kill -9."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
@@ -118,11 +129,21 @@ class _Life:
         self._now = cast("clock.VirtualClock", here.youtube.clock)
         self._excused: set[Instant] = set()
         self._moved: dict[Instant, Instant] = {}
-        self._somebody_died = False
         self._skew = SKEW
+        self._admin: psycopg.Connection[Any] | None = None
         self._counting = threading.Lock()
 
     async def live(self) -> None:
+        """Go through all turns, and look."""
+        try:
+            await self._turns()
+            await self._look()
+        finally:
+            if self._admin is not None:
+                self._admin.close()
+
+    async def _turns(self) -> None:
+        self._as_admin()
         for turn in self.outcome.schedule.turns:
             self._now.advance(turn.after)
             await self._turn(turn)
@@ -130,6 +151,8 @@ class _Life:
             self._now.advance(after + self._skew - SKEW if after is CALM[0] else after)
             for agent in AGENTS:
                 await self._turn(Turn((agent,), timedelta(0), ()))
+
+    async def _look(self) -> None:
         async with DatabaseManager(self._site.conninfo) as database:
             report = await check(
                 database,
@@ -146,10 +169,15 @@ class _Life:
         self.outcome.readings = len(self._here.youtube.served.readings)
 
     def _truth(self) -> Truth:
-        youtube = self._here.youtube
-        truth = Truth.of_standin(youtube, excused=frozenset(self._excused), somebody_died=self._somebody_died)
-        served: dict[Instant, Reading] = {self._moved.get(key, key): reading for key, reading in truth.served.items()}
-        return Truth(served, truth.named, truth.charged, truth.excused, truth.gone, somebody_died=truth.somebody_died)
+        truth = Truth.of_standin(self._here.youtube)
+        layers = {kind.partition(".")[0] for kind in self.outcome.struck}
+        return replace(
+            truth,
+            served={self._moved.get(key, key): reading for key, reading in truth.served.items()},
+            excused=frozenset(self._excused),
+            may_exceed=bool(layers & {"kill", "database"} or UNHEARD & self.outcome.struck.keys()),
+            days_may_differ="clock.jump" in self.outcome.struck,
+        )
 
     # -- A turn -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +206,6 @@ class _Life:
         fresh = [(name, datetime.fromisoformat(at)) for name, at, _ in self._here.youtube.served.readings[before:]]
         if layers & {"kill", "database"}:
             self._excused.update(fresh)
-            self._somebody_died = True
         if self._now() != began:
             self._follow_the_clock(fresh, began)
 
@@ -220,7 +247,7 @@ class _Life:
                         struck[fault.kind] += 1
                     case "clock" if fault.kind != "clock.jump":
                         struck[fault.kind] += 1
-                    case "database" if fault.kind != "database.terminated":
+                    case "database" if fault.kind not in STEPS:
                         stack.enter_context(self._without_database(fault))
                         struck[fault.kind] += 1
                     case "vault" if fault.what in DISK:
@@ -255,6 +282,8 @@ class _Life:
         match fault.kind:
             case "database.terminated":
                 self._terminate()
+            case "database.restarted":
+                self._ground.restart()
             case "clock.jump":
                 self._now.advance(fault.span)
             case "vault.timeout":
@@ -303,20 +332,31 @@ class _Life:
                 other.close()
 
     def _alter(self, statement: LiteralString) -> None:
-        with psycopg.connect(self._elsewhere(), autocommit=True) as admin:
-            admin.execute(sql.SQL(statement).format(sql.Identifier(self._database)))
+        self._as_admin().execute(sql.SQL(statement).format(sql.Identifier(self._database)))
 
     def _terminate(self) -> None:
-        with psycopg.connect(self._elsewhere(), autocommit=True) as admin:
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self._database])
+        self._as_admin().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self._database]
+        )
+
+    def _as_admin(self) -> psycopg.Connection[Any]:
+        """Give a connection to another database of the server, kept while all others are used up."""
+        try:
+            if self._admin is not None:
+                self._admin.execute("SELECT 1")
+        except psycopg.OperationalError:
+            self._admin = None
+        if self._admin is None:
+            self._admin = psycopg.connect(make_conninfo(self._site.conninfo, dbname="postgres"), autocommit=True)
+        return self._admin
 
     @property
     def _database(self) -> str:
         return str(conninfo_to_dict(self._site.conninfo)["dbname"])
 
-    def _elsewhere(self) -> str:
-        return make_conninfo(self._site.conninfo, dbname="postgres")
 
+UNHEARD: frozenset[Kind] = frozenset({"youtube.hang", "youtube.drip", "youtube.reset", "youtube.oversized"})
+"""After which nobody here can know whether YouTube counted the call."""
 
 DISK = {"partial write": errno.EIO, "denied": errno.EACCES, "full": errno.ENOSPC}
 """What a disk says."""

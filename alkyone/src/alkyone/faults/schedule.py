@@ -47,6 +47,7 @@ Kind = Literal[
     "vault.full",
     "vault.unreadable",
     "database.terminated",
+    "database.restarted",
     "database.read-only",
     "database.out of connections",
     "clock.jump",
@@ -69,6 +70,7 @@ STEPS: Mapping[str, str] = {
     "vault.full": "disk write",
     "vault.unreadable": "vault read",
     "database.terminated": "before commit",
+    "database.restarted": "before commit",
     "clock.jump": "before call",
 }
 """The step that a fault befalls, where it befalls one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,8 +28,9 @@ class Books(NamedTuple):
 class Truth:
     """What was served. What a worker read that died, or lost its database, before it could store it is ``excused``.
 
-    So are units that such a worker reserved and did not use: the ledger may then count more than YouTube, never less.
-    ``gone`` are videos that were named and cannot be found any more.
+    ``gone`` are videos that were named and cannot be found any more. When a worker died after it reserved units, or
+    gave up a call that YouTube may never have got, the ledger may count more than YouTube (``may_exceed``), never less;
+    when a clock jumped between the two, the units may be on another day (``days_may_differ``).
     """
 
     served: Mapping[Instant, Reading]
@@ -36,12 +38,11 @@ class Truth:
     charged: Mapping[tuple[date, str], int]
     excused: frozenset[Instant] = frozenset()
     gone: frozenset[str] = frozenset()
-    somebody_died: bool = False
+    may_exceed: bool = False
+    days_may_differ: bool = False
 
     @classmethod
-    def of_standin(
-        cls, youtube: YouTubeStandin, *, excused: frozenset[Instant] = frozenset(), somebody_died: bool = False
-    ) -> Self:
+    def of_standin(cls, youtube: YouTubeStandin) -> Self:
         """Ask a stand-in of this process."""
         now = youtube.now()
         named = frozenset(youtube.served.candidates)
@@ -49,9 +50,7 @@ class Truth:
             served=_readings(youtube.served.columns()),
             named=named,
             charged=_charged(youtube.quota.usage()),
-            excused=excused,
             gone=frozenset(name for name in named if youtube.world.video(name, now) is None),
-            somebody_died=somebody_died,
         )
 
     @classmethod
@@ -88,14 +87,21 @@ class Truth:
             and not ((video_id, at) in self.excused and (video_id, at) not in kept)
         ]
         invented = [f"{video_id} at {at}" for (video_id, at) in kept.keys() - self.served.keys()]
+        ours, theirs = self._by_day(books.ledger), self._by_day(self.charged)
         units = [
-            f"{bucket} {day}: {ours} here, {theirs} there"
-            for day, bucket in sorted(books.ledger.keys() | self.charged.keys())
-            if (ours := books.ledger.get((day, bucket), 0)) != (theirs := self.charged.get((day, bucket), 0))
-            and not (self.somebody_died and ours > theirs)
+            f"{bucket} {day or ''}: {ours[day, bucket]} here, {theirs[day, bucket]} there"
+            for day, bucket in ours.keys() | theirs.keys()
+            if ours[day, bucket] != theirs[day, bucket]
+            and not (self.may_exceed and ours[day, bucket] > theirs[day, bucket])
         ]
         missed = [] if books.pages_to_read else sorted(self.named - books.judged - self.gone)
         return lost, invented, units, missed
+
+    def _by_day(self, units: Mapping[tuple[date, str], int]) -> Counter[tuple[date | None, str]]:
+        summed: Counter[tuple[date | None, str]] = Counter()
+        for (day, bucket), used in units.items():
+            summed[None if self.days_may_differ else day, bucket] += used
+        return summed
 
 
 def _readings(columns: Mapping[str, Sequence[Any]]) -> dict[Instant, Reading]:

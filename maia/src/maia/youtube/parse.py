@@ -1,13 +1,14 @@
 """Read decoded answers into models, as they come and not as they should.
 
 Lenient field by field, strict about what identifies a row: a value that is not of its kind is None, an item
-without an id is left out, what has no list of items raises ``ApiUnavailable``. Nothing here does I/O.
+without an id is left out. An id that is no text might be anybody's, so that nobody may be taken for gone: where videos
+or channels are asked for by id that raises ``ApiUnavailable``, as what has no list of items does. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from html import unescape
@@ -59,7 +60,7 @@ def search_page(answer: Any) -> SearchPage:
 
 def videos(answer: Any) -> list[Video]:
     """Read an answer of ``videos.list``."""
-    return [_video(item, id_) for item in _items(answer) if (id_ := _text(item.get("id"))) is not None]
+    return [_video(item, id_) for id_, item in _named(answer)]
 
 
 def video_page(answer: Any) -> VideoPage:
@@ -103,7 +104,7 @@ def captions(answer: Any) -> list[CaptionTrack]:
 
 def channels(answer: Any) -> list[Channel]:
     """Read an answer of ``channels.list``."""
-    return [_channel(item, id_) for item in _items(answer) if (id_ := _text(item.get("id"))) is not None]
+    return [_channel(item, id_) for id_, item in _named(answer)]
 
 
 def uploads_page(answer: Any) -> UploadsPage:
@@ -163,6 +164,16 @@ def _items(answer: Any) -> Iterable[Json]:
     if not isinstance(items, list):
         raise unusable("unexpectedAnswer", "the items are no list")
     return (item for item in items if isinstance(item, dict))
+
+
+def _named(answer: Any) -> Iterator[tuple[str, Json]]:
+    """Give the items of an answer that was asked for by id; who is not among them is not there."""
+    for item in _items(answer):
+        id_ = item.get("id", "")
+        if not isinstance(id_, str):
+            raise unusable("unexpectedAnswer", "an item's id is no text")
+        if id_:
+            yield id_, item
 
 
 def _total(answer: Json) -> int | None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 from xml.sax.saxutils import escape, quoteattr
@@ -216,6 +217,9 @@ class YouTubeStandin:
         kind = _JSON if answer.media is None else "application/octet-stream"
         if fault is not None and fault.kind == "truncated":
             return await self._send(request, 200, body[: len(body) * 2 // 3], kind)
+        if fault is not None and fault.kind == "oversized":
+            headers = {"Content-Type": _JSON, "Content-Encoding": "gzip"}
+            return web.Response(body=_oversized(), headers=headers)
         if fault is not None and fault.kind == "drip":
             return await _drip(request, body, HANG_SECONDS if fault.seconds is None else fault.seconds)
         response = await self._send(request, 200, body, kind)
@@ -475,14 +479,19 @@ def _garble(answer: Answer, fault: Fault) -> None:
     match fault.kind:
         case "wrong_types":
             answer.body = _other_types(answer.body)
-        case "oversized":
-            answer.body = {**answer.body, "padding": " " * OVERSIZE_BYTES}
         case "unknown_fields":
             answer.body = _with_unknown(answer.body)
             return
         case _:
             return
     answer.readings, answer.candidates = [], []
+
+
+@cache
+def _oversized() -> bytes:
+    """Pack an answer that is longer than any should be; packed it is short."""
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(b'{"items": [],' + b" " * OVERSIZE_BYTES + b'"kind": "any"}') + packer.flush()
 
 
 def _other_types(value: Any) -> Any:
