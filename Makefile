@@ -3,7 +3,7 @@ UV = $(shell command -v uv || echo .uv/bin/uv)
 RUN = $(UV) run
 
 .DEFAULT_GOAL := help
-.PHONY: uv help demo test test-up install setup smoke-test format lint type-check bench clean
+.PHONY: uv help secrets demo test test-up install setup smoke-test format lint type-check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,18 @@ format: uv ## Format and mend the code
 
 test-up: uv ## Run the tests that keep a whole machine up for minutes
 	$(RUN) pytest -m machine alkyone/tests/faults/test_up.py
+
+RANDOM_HEX = od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
+SECRET = test -s secrets/$(1) || { $(2); } > secrets/$(1)
+
+secrets: ## Make the files of secrets that docker-compose.yml names, those that are not there
+	@mkdir -p -m 700 secrets
+	@$(call SECRET,postgres_password,$(RANDOM_HEX))
+	@$(call SECRET,grafana_password,$(RANDOM_HEX))
+	@$(call SECRET,database_url,printf postgresql://pleiades:%s@postgres:5432/pleiades "$$(cat secrets/postgres_password)")
+	@$(call SECRET,youtube_api_key_pool_json,echo '[]')
+	@chmod 644 secrets/* # the containers' account is not yours; the folder keeps others out
+	@echo 'Put your API key into secrets/youtube_api_key_pool_json: ["AIza…"]'
 
 lint: uv ## Check format, lint and import contracts, deployment files
 	$(RUN) ruff format --check
