@@ -470,7 +470,7 @@ def port_by_default(program: str, command: str) -> int:
 
 # -- Run --------------------------------------------------------------------------------------------------------------
 
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 @pytest.fixture
@@ -604,6 +604,7 @@ def composed(
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(900)
 def test_the_services_start_are_well_and_end_as_the_files_say(composed: Composed, empty_conninfo: str) -> None:
     """All but the containers: an environment built as the image's, the commands, the health checks, the secrets."""
     assert composed.start("setup").wait(PATIENCE_S) == atlas.cli.EXIT_WRONG_SETTINGS, "no secret names a database"
