@@ -25,7 +25,7 @@ from alkyone.agents import Run, Site, run_agent, run_together
 from alkyone.faults.schedule import AGENTS, DAY, MINUTE, STEPS, Fault, Kind, Schedule, Turn
 from alkyone.faults.workers import Killed, Worker, disk, unavailable, watched
 from alkyone.invariants import SKEW, Breach, check
-from alkyone.invariants.truth import Instant, Reading, Truth
+from alkyone.invariants.truth import Instant, Truth
 from alkyone.scenes import AMPLE, Scene, seed
 from alkyone.standins.youtube import YouTubeStandin
 from alkyone.standins.youtube.faults import Kind as YouTubeKind

@@ -2,7 +2,8 @@
 
 Lenient field by field, strict about what identifies a row: a value that is not of its kind is None, an item
 without an id is left out. An id that is no text might be anybody's, so that nobody may be taken for gone: where videos
-or channels are asked for by id that raises ``ApiUnavailable``, as what has no list of items does. Nothing here does I/O.
+or channels are asked for by id that raises ``ApiUnavailable``, as what has no list of items does. Nothing here does
+I/O.
 """
 
 from __future__ import annotations
