@@ -1,8 +1,8 @@
 """Read decoded answers into models, as they come and not as they should.
 
 Lenient field by field, strict about what identifies a row: a value that is not of its kind is None, an item
-without an id is left out. An id that is no text might be anybody's, so that nobody may be taken for gone: where videos
-or channels are asked for by id that raises ``ApiUnavailable``, as what has no list of items does. Nothing here does
+without an id is left out. Where videos or channels are asked for by id, one that cannot be read might be anybody's, so
+that nobody may be taken for gone: that raises ``ApiUnavailable``, as what has no list of items does. Nothing here does
 I/O.
 """
 
@@ -171,9 +171,9 @@ def _named(answer: Any) -> Iterator[tuple[str, Json]]:
     """Give the items of an answer that was asked for by id; who is not among them is not there."""
     for item in _items(answer):
         id_ = item.get("id", "")
-        if not isinstance(id_, str):
+        if not isinstance(id_, str | dict):  # an object is the id of a search's result
             raise unusable("unexpectedAnswer", "an item's id is no text")
-        if id_:
+        if id_ and isinstance(id_, str):
             yield id_, item
 
 
