@@ -143,7 +143,6 @@ class _Life:
                 self._admin.close()
 
     async def _turns(self) -> None:
-        self._as_admin()
         for turn in self.outcome.schedule.turns:
             self._now.advance(turn.after)
             await self._turn(turn)
@@ -236,6 +235,7 @@ class _Life:
     def _befallen(self, faults: Sequence[Fault], struck: Counter[Kind]) -> Iterator[Any]:
         """Let things go wrong for the length of the block; gives what is called at each step."""
         youtube = self._here.youtube
+        self._as_admin()  # before all connections are used up
         pending = list(faults)
         with ExitStack() as stack:
             asked = []
