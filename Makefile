@@ -26,6 +26,7 @@ smoke-test: uv ## Ask whether the services of your settings answer
 format: uv ## Format and mend the code
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
+	cp prefect.yaml maia/src/maia/prefect.yaml # a link would not survive every way of getting the files
 
 test-up: uv ## Run the tests that keep a whole machine up for minutes
 	$(RUN) pytest -m machine alkyone/tests/faults/test_up.py

@@ -86,6 +86,16 @@ def test_serve_reads_the_same_file_as_prefect_does(pytestconfig: pytest.Config) 
         pytest.param("deployments: [", "is not YAML", id="broken"),
         pytest.param("deployments: [{name: a}]", "entrypoint: Field required", id="no entrypoint"),
         pytest.param("deployments: [{name: a, entrypoint: b.c, pull: []}]", "pull: Extra inputs", id="not done by us"),
+        pytest.param(
+            "deployments: [{name: a, entrypoint: b.c, schedules: [{cron: '* * * * *', interval: 60}]}]",
+            "a cron line or an interval",
+            id="two schedules in one",
+        ),
+        pytest.param(
+            "deployments: [{name: a, entrypoint: b.c, schedules: [{interval: 60, anchor_date: 2026-11-10T12:00:00}]}]",
+            "timezone",
+            id="an anchor without a zone",
+        ),
     ],
 )
 def test_a_file_that_serve_would_not_do_as_it_says_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -231,3 +241,21 @@ def test_a_flow_by_hand_runs_one_cycle_through_the_engine(
     )
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
     assert snapshots.column(conninfo, "SELECT run_id FROM agent_runs") == [run["id"] for run in runs]
+
+
+async def test_an_interval_is_counted_from_its_anchor(tmp_path: Path) -> None:
+    from prefect.server.schemas.schedules import IntervalSchedule
+
+    file = tmp_path / "prefect.yaml"
+    schedule = "{interval: 90, anchor_date: '2026-11-10T12:00:30+00:00'}"
+    file.write_text(
+        f"deployments: [{{name: a, entrypoint: maia.hunter.flow.run_hunter_cycle, schedules: [{schedule}]}}]"
+    )
+
+    (timing,) = read(file)[0].schedules
+    asked = timing.as_prefect()
+
+    assert asked.interval is not None
+    planned = IntervalSchedule(interval=asked.interval, anchor_date=asked.anchor_date, timezone=asked.timezone)
+    dates = await planned.get_dates(2, datetime(2026, 11, 10, 12, 5, tzinfo=UTC))
+    assert [date.astimezone(UTC).strftime("%H:%M:%S") for date in dates] == ["12:05:00", "12:06:30"]

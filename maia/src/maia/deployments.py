@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError, ConfigurationError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefect.schedules import Schedule
 
 PACKAGED = Path(__file__).with_name("prefect.yaml")
-"""The same as ``prefect.yaml`` at the top of the repository, which a test makes sure of; a wheel carries it."""
+"""The ``prefect.yaml`` at the top of the repository, copied here by ``make format``: a wheel carries it."""
 
 
 class ServerUnreachable(AtlasError):
@@ -38,12 +38,21 @@ class _Strict(BaseModel):
 
 
 class Timing(_Strict):
-    """When a deployment runs: a cron line, or an interval in seconds."""
+    """When a deployment runs: a cron line, or an interval in seconds, counted from ``anchor_date``."""
 
     cron: str | None = None
     interval: float | None = Field(default=None, gt=0)
+    anchor_date: AwareDatetime | None = None
     timezone: str = "UTC"
     active: bool = True
+
+    @model_validator(mode="after")
+    def _is_one_of_the_two(self) -> Self:
+        if (self.cron is None) == (self.interval is None):
+            raise ValueError("a schedule is a cron line or an interval")
+        if self.anchor_date is not None and self.interval is None:
+            raise ValueError("an anchor_date belongs to an interval")
+        return self
 
     def __str__(self) -> str:
         return f"{self.cron} {self.timezone}" if self.cron else f"every {self.interval:g} s"
@@ -52,8 +61,14 @@ class Timing(_Strict):
         """What Prefect calls it."""
         from prefect.schedules import Schedule
 
-        interval = None if self.interval is None else timedelta(seconds=self.interval)
-        return Schedule(cron=self.cron, interval=interval, timezone=self.timezone, active=self.active)
+        if self.interval is None:
+            return Schedule(cron=self.cron, timezone=self.timezone, active=self.active)
+        return Schedule(
+            interval=timedelta(seconds=self.interval),
+            anchor_date=self.anchor_date or datetime.now(UTC),
+            timezone=self.timezone,
+            active=self.active,
+        )
 
 
 class Concurrency(_Strict):
