@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alkyone.backtest.command import app as backtest_app
+from alkyone.soak.command import app as soak_app
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The proving 
 world_app = typer.Typer(no_args_is_help=True, help="Worlds: what the stand-in YouTube serves.")
 app.add_typer(world_app, name="world")
 app.add_typer(backtest_app, name="backtest")
+app.add_typer(soak_app, name="soak")
 
 _WORLD_HELP = "generated, generated:seed=7,channels=400,videos=12000,days=31 or the folder of an imported world"
 _RISERS = 10

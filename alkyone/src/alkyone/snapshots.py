@@ -139,14 +139,20 @@ def readings(conninfo: str, vault: Path | VaultStrategy) -> dict[tuple[str, date
     Raises:
         AssertionError: a sample is there twice.
     """
+    rows = samples(conninfo, vault)
+    stored = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+    assert len(stored) == len(rows), f"{len(rows) - len(stored)} samples are stored twice"
+    return stored
+
+
+def samples(conninfo: str, vault: Path | VaultStrategy) -> list[tuple[Any, ...]]:
+    """Read every row of samples as it lies there, in SQL and vault: video, time, views, likes, comments."""
     with psycopg.connect(conninfo) as conn:
         rows = conn.execute("SELECT video_id, timestamp, views, likes, comment_count FROM video_stats_log").fetchall()
     cold = _opened(vault)
     for shard in cold.shards("metrics"):
         rows += [tuple(row.values()) for row in cold.read_metrics(shards=[shard]).to_pylist()]
-    stored = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
-    assert len(stored) == len(rows), f"{len(rows) - len(stored)} samples are stored twice"
-    return stored
+    return rows
 
 
 def known(conninfo: str, vault: Path | VaultStrategy) -> dict[tuple[str, datetime], Reading]:
