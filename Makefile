@@ -29,7 +29,7 @@ format: uv ## Format and mend the code
 	cp prefect.yaml maia/src/maia/prefect.yaml # a link would not survive every way of getting the files
 
 test-up: uv ## Run the tests that keep a whole machine up for minutes
-	$(RUN) pytest -m machine alkyone/tests/faults/test_up.py
+	$(RUN) pytest -m machine -n 0 alkyone/tests/faults
 
 RANDOM_HEX = od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 SECRET = test -s secrets/$(1) || { $(2); } > secrets/$(1)

@@ -1,247 +1,191 @@
-"""``maia up`` as an operator has it: one process to start and stop, and whatever dies below it comes back."""
+"""``maia up`` as an operator has it: one process to start and stop, and whatever dies below it comes back.
+
+Nothing runs that the tests do not ask for, but for the one about schedules; the stand-in's clock is the system's.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import orjson
-import psutil
 import psycopg
 import pytest
 
+from alkyone import snapshots
+from alkyone.house import ENDED, House, a_home, until
+from alkyone.outbound import Outbound, watched
+from alkyone.soak.audit import audit
+from alkyone.soak.schedules import when_asked, write
+from alkyone.standins.threads import entered
+from alkyone.standins.youtube import YouTubeStandin
+from atlas.embedded import EmbeddedServer
 from maia import deployments
-from maia.up import lock
 
-pytestmark = [pytest.mark.machine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-PATIENCE_S = 150
-ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 AGENTS = tuple(deployment.name for deployment in deployments.read())
+WORLD = "generated:seed=5,channels=8,videos=320,past=20,start={start}"
+SLOW_S = 300.0
+"""A search that takes so long gives no answer while a test looks."""
 
 
-def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Wait for other processes, which have nothing to await."""
-    deadline = time.monotonic() + patience_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.2)
-    return found
+class Visited(House):
+    """A house whose stand-in, database and outward attempts the test can see."""
 
+    youtube: YouTubeStandin
+    outbound: Outbound
 
-def ask(url: str, body: Any = None, method: str | None = None) -> Any:
-    data = None if body is None else orjson.dumps(body)
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310 - our own servers
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        return orjson.loads(answer.read())
+    def conninfo(self, database: str = "pleiades") -> str:
+        lines = (self.home / "postgres/data/postmaster.pid").read_text().splitlines()
+        return f"host='{lines[4]}' port={lines[3]} user=pleiades dbname={database}"
 
-
-class Standin(NamedTuple):
-    endpoint: str
-
-    def terms(self) -> list[str]:
-        """Some that find videos."""
-        found: list[str] = ask(f"{self.endpoint}/_standin/world")["terms"]
-        return found[:5]
-
-    def slow(self, seconds: float) -> None:
-        """Let every search take so long; 0: as ever."""
-        faults = [{"kind": "slow", "method": "search.list", "seconds": seconds}] if seconds else []
-        ask(f"{self.endpoint}/_standin/faults", faults, "PUT")
-
-
-class House:
-    """A home, and the ``maia up`` that is running there."""
-
-    def __init__(self, home: Path, standin: Standin) -> None:
-        self.home = home
-        self.standin = standin
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "PLEIADES_HOME": str(home),
-            "YOUTUBE_API_ENDPOINT": standin.endpoint,
-            "YOUTUBE_API_KEY_POOL_JSON": '["standin-key"]',
-            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-        }
-        self.process: subprocess.Popen[str] | None = None
-        self.lines: Path = home / "lines"
-
-    def start(self) -> None:
-        """Start it, and wait until all is up."""
-        with self.lines.open("w") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "maia", "up", "--json"],
-                env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True,
-            )  # fmt: skip
-        until(lambda: self.said("up", "up") or self.process.poll() is not None, "all is up")  # type: ignore[union-attr]
-        assert self.said("up", "up"), self.lines.read_text()
-
-    def maia(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "maia", *arguments],
-            env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    def said(self, part: str, event: str) -> list[dict[str, Any]]:
-        """What was said of ``part``, so far."""
-        lines = [orjson.loads(line) for line in self.lines.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["part"] == part and line.get("event") == event]
-
-    def pid(self, part: str) -> int:
-        """The process of a part: the one whose parent is ``maia up``."""
-        assert self.process is not None
-        (found,) = [process.pid for process in lock.members(self.home, part) if process.ppid() == self.process.pid]
-        return found
-
-    def runs_at_work(self) -> list[psutil.Process]:
-        return [process for process in lock.members(self.home, "worker") if "prefect.engine" in process.cmdline()]
-
-    # -- its engine
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        return ask(f"{self.said('up', 'up')[0]['page']}/api/{path}", body)
-
-    def run(self, agent: str) -> str:
-        """Ask for a run, and give its id."""
-        (deployment,) = self.ask("deployments/filter", {"deployments": {"name": {"any_": [agent]}}})
-        state = {"state": {"type": "SCHEDULED"}}
-        run: str = self.ask(f"deployments/{deployment['id']}/create_flow_run", state)["id"]
-        return run
-
-    def state(self, run: str) -> str:
-        """How it is; nothing while the server is away."""
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            return str(self.ask(f"flow_runs/{run}")["state"]["type"])
-        return ""
-
-    def completes(self, agent: str) -> None:
-        """Have a run complete; one that meets another at work is cancelled, and another asked for."""
-        for _ in range(3):
-            run = self.run(agent)
-            ended = until(lambda run=run: self.state(run) in ENDED, agent)
-            if ended and self.state(run) == "COMPLETED":
-                return
-        raise AssertionError(f"no run of the {agent} completes: {(self.home / 'logs/worker.log').read_text()[-3000:]}")
-
-    # -- its database
-
-    def leased(self) -> int:
-        """Search terms that somebody holds."""
-        return self.fetch("SELECT count(*) FROM search_queue WHERE leased_until > now()")
+    def postmaster(self) -> int:
+        return int((self.home / "postgres/data/postmaster.pid").read_text().split()[0])
 
     def fetch(self, statement: str) -> int:
-        lines = (self.home / "postgres/data/postmaster.pid").read_text().splitlines()
-        where = f"host='{lines[4]}' port={lines[3]} user=pleiades dbname=pleiades"
-        with psycopg.connect(where) as conn:
+        with psycopg.connect(self.conninfo()) as conn:
             row = conn.execute(statement.encode()).fetchone()
         assert row is not None
         return int(row[0])
 
+    def tracked(self) -> int:
+        return self.fetch("SELECT count(*) FROM watchlist")
+
+    def terms_held(self) -> int:
+        return self.fetch("SELECT count(*) FROM search_queue WHERE leased_until > now()")
+
     def hold_work(self) -> str:
-        """Have a run of the Hunter at work that holds terms and gets no answer; one that meets the schedule's waits."""
-        while True:
-            until(lambda: not self.leased(), "the end of the run that was at work")
-            self.fetch(
-                "WITH due AS (UPDATE search_queue SET next_search_at = now() RETURNING 1) SELECT count(*) FROM due"
-            )
-            self.standin.slow(60)
-            run = self.run("hunter")
-            until(lambda run=run: self.leased() or self.state(run) in ENDED, "a Hunter that holds terms")
-            if self.state(run) not in ENDED:
-                return run
-            self.standin.slow(0)
+        """Have a run of the Hunter at work that holds terms and gets no answer."""
+        self.fetch("WITH due AS (UPDATE search_queue SET next_search_at = now() RETURNING 1) SELECT count(*) FROM due")
+        self.youtube.faults.add("slow", method="search.list", seconds=SLOW_S)
+        run = self.run("hunter")
+        until(lambda: self.terms_held() or self.state(run) in ENDED, "a Hunter that holds terms")
+        assert self.state(run) not in ENDED, self.log("worker")[-3000:]
+        return run
+
+    def answer_again(self) -> None:
+        """Let searches be answered that come from now on."""
+        self.youtube.faults.clear()
+
+    def completes(self, agent: str) -> None:
+        run = self.run(agent)
+        until(lambda: self.state(run) in ENDED, f"the end of the {agent}'s run")
+        assert self.state(run) == "COMPLETED", self.log("worker")[-3000:]
 
 
-@contextlib.contextmanager
-def a_home() -> Iterator[Path]:
-    # Not below tmp_path: root's is closed to the account that the database server runs as.
-    home = Path(tempfile.mkdtemp(prefix="pleiades-test-up-"))
-    home.chmod(0o711)
-    try:
-        yield home
-    finally:
-        lock.end(lock.members(home), 20)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def standin() -> Iterator[Standin]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ten_days_ago = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 10 * 86_400))
-    world = f"generated:seed=5,channels=8,videos=320,past=20,start={ten_days_ago}"
-    command = ["youtube", "--port", str(port), "--clock", "system", "--world", world, "--key", "standin-key"]
-    process = subprocess.Popen([sys.executable, "-m", "alkyone", *command], stdout=subprocess.DEVNULL)
-    found = Standin(f"http://127.0.0.1:{port}")
-    try:
-
-        def answers() -> bool:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                return bool(ask(f"{found.endpoint}/_standin/clock"))
-            return False
-
-        until(answers, "the stand-in")
-        yield found
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def running(standin: Standin) -> Iterator[House]:
-    """One ``maia up`` for the tests that leave it running."""
-    with a_home() as home:
-        house = House(home, standin)
-        house.start()
-        assert house.process is not None
-        assert house.maia("seed", *standin.terms()).returncode == 0
+@contextmanager
+def a_house(home: Path, schedule: Path | None = None) -> Iterator[Visited]:
+    """A house that is not up yet, with a YouTube of its own."""
+    start = (datetime.now(UTC) - timedelta(days=10)).date().isoformat()
+    standin = YouTubeStandin(WORLD.format(start=start), clock=lambda: datetime.now(UTC))
+    with entered(standin) as youtube, watched(home / "watch") as outbound:
+        file = schedule or when_asked(home / "deployments.yaml")
+        house = Visited(home, youtube.endpoint, key=youtube.key, deployments=file, environment=outbound.environment)
+        house.youtube, house.outbound = youtube, outbound
         yield house
-        house.process.terminate()
-        assert house.process.wait(PATIENCE_S) == 0
+
+
+def seed(house: Visited) -> None:
+    done = house.maia("seed", *house.youtube.world.terms()[:5])
+    assert done.returncode == 0, done.stderr
+
+
+def assert_nothing_is_lost(house: Visited) -> None:
+    """Look at the database of a house that is down, and at its vault."""
+    with EmbeddedServer(house.home) as server:
+        verdict = audit(server.conninfo, house.home / "vault", house.youtube)
+    assert verdict["readings_stored"] > 0
+    found = {what: verdict[what] for what in ("lost", "invented", "doubled", "leases_left", "untracked")}
+    assert not any(found.values()), verdict
+    assert verdict["ledger_is_right"], verdict
+
+
+def test_it_comes_up_lives_through_the_death_of_its_worker_and_stops_as_a_whole() -> None:
+    with a_home() as home, a_house(home) as house:
+        house.start()
+        seed(house)
+        held = house.hold_work()
+
+        os.kill(house.pid("worker"), signal.SIGKILL)
+
+        until(lambda: house.said("worker", "up"), "a new worker")
+        (ended,) = house.said("worker", "ended")
+        assert "SIGKILL" in ended["text"]
+        assert house.terms_held() == 0, "its run gave the work back"
+        assert house.state(held) == "CRASHED"
+        house.answer_again()
+        house.completes("hunter")
+        assert house.tracked() > 0
+        assert house.stop() == 0
+        assert [line["part"] for line in house.said("up", "stopped")] == ["up"]
+        assert not house.members()
+        assert not (home / "postgres/data/postmaster.pid").exists(), "nobody else used the database"
+        assert not list(home.rglob("*.db")), "Prefect keeps its state in PostgreSQL"
+        assert house.outbound.attempts == []
+        assert_nothing_is_lost(house)
+
+
+def test_the_guard_sees_what_leaves_the_machine(tmp_path: Path) -> None:
+    program = """
+import contextlib, socket, urllib.request
+with contextlib.suppress(OSError):
+    socket.create_connection(("192.0.2.1", 9), timeout=0.01)
+with contextlib.suppress(OSError):
+    urllib.request.urlopen("http://example.invalid/hello", timeout=5)
+with contextlib.suppress(OSError):
+    socket.create_connection(("127.0.0.1", 9), timeout=0.01)
+"""
+    with watched(tmp_path / "watch") as outbound:
+        environment = {"PATH": os.environ["PATH"], **outbound.environment}
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+        by_socket = [line for line in outbound.attempts if "192.0.2.1" in line]
+        assert [line.split()[0] for line in by_socket] == ["socket.getaddrinfo", "socket.connect"]
+        assert [line for line in outbound.attempts if line not in by_socket] == [
+            "by proxy: GET http://example.invalid/hello HTTP/1.1"
+        ]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Visited]:
+    """One ``maia up`` for the tests that leave it running; afterwards nothing may be missing."""
+    with a_home() as home, a_house(home) as house:
+        house.start()
+        seed(house)
+        yield house
+        house.answer_again()
+        assert house.stop(signal.SIGINT) == 0
+        assert house.outbound.attempts == []
+        assert_nothing_is_lost(house)
 
 
 @pytest.fixture
-def house(running: House) -> Iterator[House]:
+def house(running: Visited) -> Iterator[Visited]:
     yield running
-    running.standin.slow(0)
+    running.answer_again()
+    until(lambda: not running.count(type=["RUNNING", "PENDING", "SCHEDULED"]), "the end of all runs")
 
 
-def test_every_deployment_runs_from_an_empty_home_without_leaving_the_machine(house: House) -> None:
+@pytest.mark.machine
+def test_every_deployment_runs_and_prefect_keeps_its_state_beside_ours(house: Visited) -> None:
     runs = {agent: house.run(agent) for agent in AGENTS}
     until(lambda: all(house.state(run) in ENDED for run in runs.values()), "the end of all runs")
 
     ends = {agent: house.state(run) for agent, run in runs.items()}
-    # One on its cron line may have been at work just then: it takes the place of ours.
-    assert set(ends.values()) <= {"COMPLETED", "CANCELLED"}, (house.home / "logs/worker.log").read_text()[-5000:]
-    for agent in (agent for agent, end in ends.items() if end == "CANCELLED"):
-        house.completes(agent)
-    assert house.fetch("SELECT count(*) FROM watchlist") > 0
-    assert not list(house.home.rglob("prefect.db")), "Prefect keeps its state in PostgreSQL"
-    far = {
-        connection.raddr.ip
-        for process in lock.members(house.home)
-        for connection in process.net_connections(kind="inet")
-        if connection.raddr
-    }
-    assert far <= {"127.0.0.1"}
+    assert ends == dict.fromkeys(AGENTS, "COMPLETED"), house.log("worker")[-5000:]
+    assert house.tracked() > 0
+    stored = {str(run) for run in snapshots.column(house.conninfo("prefect"), "SELECT id::text FROM flow_run")}
+    assert set(runs.values()) <= stored
 
 
-def test_a_second_one_is_refused_and_names_the_first(house: House) -> None:
+@pytest.mark.machine
+def test_a_second_one_is_refused_and_names_the_first(house: Visited) -> None:
     done = house.maia("up")
 
     assert done.returncode == 2
@@ -250,22 +194,8 @@ def test_a_second_one_is_refused_and_names_the_first(house: House) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_killed_worker_comes_back_and_its_work_is_given_back(house: House) -> None:
-    run = house.hold_work()
-    before = len(house.said("worker", "ended"))
-
-    os.kill(house.pid("worker"), signal.SIGKILL)
-
-    until(lambda: len(house.said("worker", "ended")) == before + 1, "a line on the worker's end")
-    until(lambda: len(house.said("worker", "up")) == before + 1, "a new worker")
-    assert "SIGKILL" in house.said("worker", "ended")[-1]["text"]
-    assert house.leased() == 0
-    assert house.state(run) == "CRASHED"
-    house.standin.slow(0)
-    house.completes("hunter")
-
-
-def test_a_killed_server_comes_back_and_later_runs_find_their_place_free(house: House) -> None:
+@pytest.mark.machine
+def test_a_killed_server_comes_back_and_the_run_at_work_is_not_disturbed(house: Visited) -> None:
     house.hold_work()
     before = len(house.said("server", "ended"))
 
@@ -273,45 +203,92 @@ def test_a_killed_server_comes_back_and_later_runs_find_their_place_free(house: 
 
     until(lambda: len(house.said("server", "up")) == before + 1, "a new server")
     assert len(house.said("server", "ended")) == before + 1
-    house.standin.slow(0)
-    until(lambda: not house.leased(), "the end of the run that was at work")
+    assert house.terms_held() > 0, "the run is still at work"
+    end_runs(house)
+    house.answer_again()
     house.completes("hunter")
 
 
-def test_a_killed_database_comes_back_with_all_it_had(house: House) -> None:
+@pytest.mark.machine
+def test_a_killed_database_comes_back_with_all_it_had(house: Visited) -> None:
     house.completes("hunter")
-    known = house.fetch("SELECT count(*) FROM watchlist")
+    known = house.tracked()
     before = len(house.said("database", "up"))
 
-    os.kill(int((house.home / "postgres/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    os.kill(house.postmaster(), signal.SIGKILL)
 
     until(lambda: len(house.said("database", "up")) == before + 1, "a new database server")
     house.completes("tracker")
-    assert house.fetch("SELECT count(*) FROM watchlist") >= known > 0
+    assert house.tracked() >= known > 0
 
 
-def test_nothing_outlives_a_killed_one_and_the_next_stops_with_its_work_given_back(standin: Standin) -> None:
-    with a_home() as home:
-        house = House(home, standin)
+@pytest.mark.machine
+def test_all_three_killed_at_once_come_back(house: Visited) -> None:
+    house.hold_work()
+    before = {part: len(house.said(part, "up")) for part in ("server", "worker", "database")}
+    pids = [house.pid("server"), house.pid("worker"), house.postmaster()]
+
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    for part, count in before.items():
+        until(lambda part=part, count=count: len(house.said(part, "up")) > count, f"a new {part}")  # type: ignore[misc]
+    house.answer_again()
+    # What the killed ones held comes back by itself after minutes, by the clock of the database's rows.
+    snapshots.lapse_leases(house.conninfo())
+    house.completes("hunter")
+
+
+@pytest.mark.machine
+def test_nothing_outlives_a_killed_one_and_the_next_goes_on_where_it_was() -> None:
+    with a_home() as home, a_house(home) as house:
         house.start()
-        assert house.process is not None
-        assert house.maia("seed", *standin.terms()).returncode == 0
+        seed(house)
         house.hold_work()
+        assert house.process is not None
 
         house.process.kill()
         house.process.wait()
 
-        until(lambda: not lock.members(home), "the end of what it had started")
-
+        until(lambda: not house.members(), "the end of what it had started")
+        house.answer_again()
         house.start()
-        assert house.leased() == 0
-        run = house.hold_work()
-        house.process.terminate()
+        assert house.terms_held() == 0
+        house.completes("hunter")
+        house.hold_work()
+        assert house.stop() == 0
+        assert not house.members()
+        with EmbeddedServer(home) as server:
+            assert snapshots.leased(server.conninfo) == 0
 
-        assert house.process.wait(PATIENCE_S) == 0
-        assert [line["part"] for line in house.said("up", "stopped")] == ["up"]
-        assert not lock.members(home)
-        assert not (home / "postgres/data/postmaster.pid").exists(), "nobody else used the database"
-        standin.slow(0)
-        status = orjson.loads(house.maia("status", "--json").stdout)
-        assert status["overview"]["backlog"]["search"]["leased"] == 0, run
+
+@pytest.mark.machine
+def test_a_run_comes_when_the_schedule_says_so_and_a_missed_one_is_made_up_once() -> None:
+    with a_home() as home:
+        anchor = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+        every = timedelta(seconds=20)
+
+        def only_the_heartbeat(_: int, entry: dict[str, object]) -> dict[str, object]:
+            schedule = {"interval": every.total_seconds(), "anchor_date": anchor.isoformat()}
+            return entry | {"schedules": [schedule] if entry["name"] == "heartbeat" else []}
+
+        with a_house(home, write(home / "deployments.yaml", only_the_heartbeat)) as house:
+            house.start()
+            until(lambda: house.count(type=["COMPLETED"]) >= 2, "two runs on schedule")
+            house.pause()
+            until(lambda: not house.count(type=["RUNNING", "PENDING", "SCHEDULED"]), "the end of all runs")
+
+            for run in house.runs():
+                assert run["auto_scheduled"]
+                due = datetime.fromisoformat(run["expected_start_time"])
+                assert (due - anchor) % every == timedelta(0)
+                assert run["start_time"] is None or datetime.fromisoformat(run["start_time"]) >= due
+            assert house.stop() == 0
+
+
+def end_runs(house: Visited) -> None:
+    """Ask the runs at work to stop, as an operator's Ctrl-C does."""
+    for process in house.members("worker"):
+        if process.pid != house.pid("worker"):
+            process.send_signal(signal.SIGTERM)
+    until(lambda: not house.terms_held(), "the work that is given back")

@@ -19,7 +19,13 @@ def database_beside(conninfo: str, name: str) -> dict[str, str]:
 
     theirs = make_conninfo(conninfo, dbname=name, connect_timeout=10)
     try:
-        psycopg.connect(theirs).close()
+        with psycopg.connect(theirs) as found:
+            row = found.execute("SELECT current_user, has_schema_privilege('public', 'CREATE')").fetchone()
+        if row is not None and not row[1]:
+            raise ConfigurationError(
+                f"the database {name} is not ours to fill: make the role {row[0]} its owner "
+                f"(ALTER DATABASE {name} OWNER TO …)"
+            )
     except psycopg.OperationalError as absent:
         try:
             with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as ours:
@@ -28,7 +34,8 @@ def database_beside(conninfo: str, name: str) -> dict[str, str]:
             raise ConfigurationError(f"the database {name} is closed to us ({_one_line(absent)})") from None
         except psycopg.Error as exc:
             raise ConfigurationError(
-                f"the database {name} cannot be made ({_one_line(exc)}): make it, with this role as its owner"
+                f"the database {name} cannot be made ({_one_line(exc)}): make it, with this role as its owner, "
+                "or give the role CREATEDB"
             ) from None
     parts = conninfo_to_dict(conninfo, dbname=name)
     return {word: str(value) for word, value in parts.items() if value is not None}

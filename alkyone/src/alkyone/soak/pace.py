@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 VARIABLE = "ALKYONE_CLOCK"
-"""In the environment of a process whose time it is; see ``Pace.text``."""
+"""In the environment of a process whose time it is: the ``text`` of a pace, or ``@`` and a file that holds one."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Pace:
         Raises:
             KeyError: it names none.
         """
-        begin, since, speed = os.environ[VARIABLE].split()
+        text = os.environ[VARIABLE]
+        if text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="ascii")
+        begin, since, speed = text.split()
         return cls(datetime.fromisoformat(begin), datetime.fromisoformat(since), float(speed))
 
     @property
     def text(self) -> str:
-        """What to put into the environment."""
+        """What ``of_environment`` reads."""
         return f"{self.begin.isoformat()} {self.since.isoformat()} {self.speed!r}"
 
     def __call__(self) -> datetime:

@@ -31,12 +31,19 @@ def write(path: Path, change: Callable[[int, Entry], Entry]) -> Path:
     return path
 
 
-def when_asked(path: Path, *, at_their_pace: bool = False) -> Path:
-    """Deployments that run only when they are asked to; with ``at_their_pace`` at the time of ``ALKYONE_CLOCK``."""
+def when_asked(path: Path) -> Path:
+    """Deployments that run only when they are asked to."""
+    return write(path, lambda _, entry: entry | {"schedules": []})
+
+
+def at_any_machine(path: Path, *, every_minutes: int) -> Path:
+    """Deployments that run when they are asked to, at the time of ``ALKYONE_CLOCK``, several of one at once."""
 
     def change(_: int, entry: Entry) -> Entry:
-        unscheduled = entry | {"schedules": []}
-        return _paced(unscheduled) if at_their_pace else unscheduled
+        parameters = dict(entry.get("parameters") or {})
+        if "every_minutes" in parameters:
+            parameters["every_minutes"] = every_minutes
+        return _paced(entry) | {"schedules": [], "concurrency_limit": None, "parameters": parameters}
 
     return write(path, change)
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 from urllib.error import URLError
@@ -18,8 +18,8 @@ from urllib.error import URLError
 import psutil
 import psycopg
 
-from alkyone import snapshots
 from alkyone.house import WORKING, House, a_home, until
+from alkyone.soak.audit import Verdict, audit
 from alkyone.soak.pace import VARIABLE, Pace
 from alkyone.soak.schedules import faster
 from alkyone.standins.threads import entered
@@ -68,20 +68,6 @@ class Runs(TypedDict):
     late_most: float
     took_median: float
     took_most: float
-
-
-class Verdict(TypedDict):
-    """What is stored, held against the stand-in's own record."""
-
-    counts: dict[str, int]
-    readings_served: int
-    readings_stored: int
-    lost: int
-    invented: int
-    doubled: int
-    leases_left: int
-    untracked: int
-    ledger_is_right: bool
 
 
 class Report(Verdict):
@@ -158,7 +144,7 @@ def soak(*, minutes: float, speed: float, stretch: float, show: Callable[[str], 
         restarts = sum(len(house.said(part, "ended")) for part in ("server", "worker", "database"))
         code = house.stop()
         with _database(home) as server:
-            verdict = _audit(server.conninfo, home / "vault", youtube)
+            verdict = audit(server.conninfo, home / "vault", youtube)
         trouble = _trouble(home)
     report: Report = {
         "minutes": minutes,
@@ -259,45 +245,6 @@ def _line(watch: Watch, pace: Pace, begun: datetime) -> str:
 
 
 # -- Judging ----------------------------------------------------------------------------------------------------------
-
-
-def _audit(conninfo: str, vault: Path, youtube: YouTubeStandin) -> Verdict:
-    """Hold what is stored against what was served: instants differ by the way between the two, so counts decide."""
-    columns = youtube.served.columns()
-    served = Counter(zip(*(columns[name] for name in ("video_id", "views", "likes", "comment_count")), strict=True))
-    rows = snapshots.samples(conninfo, vault)
-    stored = Counter((row[0], *row[2:]) for row in rows)
-    charged = {
-        (date.fromisoformat(day), bucket): units
-        for days in youtube.quota.usage().values()
-        for day, buckets in days.items()
-        for bucket, units in buckets.items()
-        if units
-    }
-    with psycopg.connect(conninfo) as conn:
-        counts = {
-            name: conn.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()  # noqa: S608 - the names below
-            for name in ("watchlist", "videos", "channels", "video_stats_log", "video_vectors", "system_events")
-        }
-        untracked = conn.execute(
-            "SELECT count(*) FROM videos v WHERE NOT EXISTS (SELECT FROM watchlist w WHERE w.video_id = v.id)"
-        ).fetchone()
-        archived = conn.execute(
-            "SELECT coalesce(sum(rows), 0)::bigint FROM vault_manifest WHERE kind = 'metrics'"
-        ).fetchone()
-    assert untracked is not None
-    assert archived is not None
-    return {
-        "counts": {name: row[0] for name, row in counts.items() if row} | {"samples archived": int(archived[0])},
-        "readings_served": served.total(),
-        "readings_stored": stored.total(),
-        "lost": (served - stored).total(),
-        "invented": (stored - served).total(),
-        "doubled": len(rows) - len({(row[0], row[1]) for row in rows}),
-        "leases_left": snapshots.leased(conninfo),
-        "untracked": untracked[0],
-        "ledger_is_right": snapshots.ledger(conninfo) == charged,
-    }
 
 
 def _by_agent(runs: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Runs]:

@@ -101,10 +101,15 @@ async def database_url(conninfo: str) -> str:
     """
     if given := os.environ.get(DATABASE_URL):
         return given
-    return _as_url(await asyncio.to_thread(database_beside, conninfo, DATABASE))
+    return as_url(await asyncio.to_thread(database_beside, conninfo, DATABASE))
 
 
-def _as_url(parts: Mapping[str, str]) -> str:
+def as_url(parts: Mapping[str, str]) -> str:
+    """Put an address in libpq's words into the form that Prefect takes.
+
+    Raises:
+        ConfigurationError: it names several hosts.
+    """
     from sqlalchemy import URL
 
     host = parts.get("host", "localhost")

@@ -1,0 +1,70 @@
+"""What is stored, held against the stand-in's own record, where instants differ by the way between the two."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import LiteralString, TypedDict
+
+from alkyone import snapshots
+from alkyone.standins.youtube import YouTubeStandin
+from atlas.vault import VaultStrategy
+
+COUNTS: Mapping[str, LiteralString] = {
+    "watchlist": "SELECT count(*) FROM watchlist",
+    "videos": "SELECT count(*) FROM videos",
+    "channels": "SELECT count(*) FROM channels",
+    "video_stats_log": "SELECT count(*) FROM video_stats_log",
+    "video_vectors": "SELECT count(*) FROM video_vectors",
+    "system_events": "SELECT count(*) FROM system_events",
+}
+
+
+class Verdict(TypedDict):
+    """``lost`` readings were served and are not stored; ``invented`` ones were never served.
+
+    ``doubled`` are the rows beyond one of a video and instant, ``untracked`` the videos that nobody will look at again.
+    """
+
+    counts: dict[str, int]
+    readings_served: int
+    readings_stored: int
+    lost: int
+    invented: int
+    doubled: int
+    leases_left: int
+    untracked: int
+    ledger_is_right: bool
+
+
+def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -> Verdict:
+    """Judge a database and a vault that nobody works at any more."""
+    columns = youtube.served.columns()
+    served = Counter(zip(*(columns[name] for name in ("video_id", "views", "likes", "comment_count")), strict=True))
+    rows = snapshots.samples(conninfo, vault)
+    stored = Counter((row[0], *row[2:]) for row in rows)
+    charged = {
+        (date.fromisoformat(day), bucket): units
+        for days in youtube.quota.usage().values()
+        for day, buckets in days.items()
+        for bucket, units in buckets.items()
+        if units
+    }
+    counts = {name: int(snapshots.column(conninfo, count)[0]) for name, count in COUNTS.items()}
+    (untracked,) = snapshots.column(
+        conninfo,
+        "SELECT count(*) FROM videos v WHERE NOT EXISTS (SELECT FROM watchlist w WHERE w.video_id = v.id)",
+    )
+    return {
+        "counts": counts | {"samples archived": len(rows) - counts["video_stats_log"]},
+        "readings_served": served.total(),
+        "readings_stored": stored.total(),
+        "lost": (served - stored).total(),
+        "invented": (stored - served).total(),
+        "doubled": len(rows) - len({(row[0], row[1]) for row in rows}),
+        "leases_left": snapshots.leased(conninfo),
+        "untracked": int(untracked),
+        "ledger_is_right": snapshots.ledger(conninfo) == charged,
+    }
