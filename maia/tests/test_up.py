@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -86,6 +87,29 @@ def test_a_part_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
 
     assert starter.stdout.read() == b"", "the pipe is closed once the last process that holds it has ended"
     starter.stdout.close()
+
+
+def test_the_demos_stand_in_ends_when_the_demo_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, pathlib, sys\n"
+        "from maia.demo.standin import standin\n"
+        "async def main():\n"
+        "    async with standin('generated:channels=1,videos=3', key='k', folder=pathlib.Path(sys.argv[1])):\n"
+        "        print('up', flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    assert demo.stdout is not None
+    assert demo.stdout.readline() == b"up\n"
+    (youtube,) = psutil.Process(demo.pid).children()
+
+    demo.kill()
+    demo.wait()
+    demo.stdout.close()
+
+    _, alive = psutil.wait_procs([youtube], timeout=60)
+    assert not alive
 
 
 @pytest.mark.engine

@@ -170,10 +170,10 @@ class House(Engine):
         self.process.send_signal(how)
         return self.process.wait(PATIENCE_S)
 
-    def maia(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another command of ``maia`` at this home."""
+    def call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``maia`` or ``atlas`` at this home, to the end."""
         return subprocess.run(
-            [sys.executable, "-m", "maia", *arguments],
+            [sys.executable, "-m", program, *arguments],
             env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from alkyone import snapshots
-from alkyone.house import ENDED, House, a_home, until
+from alkyone.house import ENDED, House, a_home, free_port, until
 from alkyone.outbound import Outbound, watched
 from alkyone.soak.audit import audit
 from alkyone.soak.schedules import when_asked, write
 from alkyone.standins.threads import entered
 from alkyone.standins.youtube import YouTubeStandin
+from atlas import embedded
 from atlas.embedded import EmbeddedServer
 from maia import deployments
 
@@ -80,19 +83,20 @@ class Visited(House):
 
 
 @contextmanager
-def a_house(home: Path, schedule: Path | None = None) -> Iterator[Visited]:
+def a_house(home: Path, schedule: Path | None = None, **variables: str) -> Iterator[Visited]:
     """A house that is not up yet, with a YouTube of its own."""
     start = (datetime.now(UTC) - timedelta(days=10)).date().isoformat()
     standin = YouTubeStandin(WORLD.format(start=start), clock=lambda: datetime.now(UTC))
     with entered(standin) as youtube, watched(home / "watch") as outbound:
         file = schedule or when_asked(home / "deployments.yaml")
-        house = Visited(home, youtube.endpoint, key=youtube.key, deployments=file, environment=outbound.environment)
+        environment = {**outbound.environment, **variables}
+        house = Visited(home, youtube.endpoint, key=youtube.key, deployments=file, environment=environment)
         house.youtube, house.outbound = youtube, outbound
         yield house
 
 
 def seed(house: Visited) -> None:
-    done = house.maia("seed", *house.youtube.world.terms()[:5])
+    done = house.call("maia", "seed", *house.youtube.world.terms()[:5])
     assert done.returncode == 0, done.stderr
 
 
@@ -186,7 +190,7 @@ def test_every_deployment_runs_and_prefect_keeps_its_state_beside_ours(house: Vi
 
 @pytest.mark.machine
 def test_a_second_one_is_refused_and_names_the_first(house: Visited) -> None:
-    done = house.maia("up")
+    done = house.call("maia", "up")
 
     assert done.returncode == 2
     assert house.process is not None
@@ -284,6 +288,73 @@ def test_a_run_comes_when_the_schedule_says_so_and_a_missed_one_is_made_up_once(
                 assert (due - anchor) % every == timedelta(0)
                 assert run["start_time"] is None or datetime.fromisoformat(run["start_time"]) >= due
             assert house.stop() == 0
+
+
+PASSWORD = "p@ss w/ord:%"  # every sign that an address must quote
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL that is somebody else's: over TCP, with passwords; ``maia`` owns ``archive``, and may do no more."""
+    port = free_port()
+    monkeypatch.setattr(embedded, "PORT", port)
+    with (
+        a_home() as home,
+        EmbeddedServer(home, settings={"listen_addresses": "127.0.0.1", "port": str(port)}) as server,
+    ):
+        rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        (home / "postgres/data/pg_hba.conf").write_text(rules)
+        with psycopg.connect(server.conninfo_of("postgres"), autocommit=True) as admin:
+            admin.execute("SELECT pg_reload_conf()")
+            admin.execute(sql.SQL("CREATE ROLE maia LOGIN PASSWORD {}").format(PASSWORD))
+            admin.execute("CREATE DATABASE archive OWNER maia")
+        with psycopg.connect(server.conninfo_of("archive"), autocommit=True) as admin:
+            admin.execute("CREATE EXTENSION vector")
+        yield server
+
+
+@pytest.mark.machine
+def test_a_given_database_is_used_for_prefect_too_and_outlives_it(given: EmbeddedServer) -> None:
+    url = f"postgresql://maia:{quote(PASSWORD, safe='')}@127.0.0.1:{embedded.PORT}/archive"
+    archive = given.conninfo_of("archive")
+    with a_home() as home, a_house(home, DATABASE_URL=url) as house:
+        assert house.call("atlas", "setup").returncode == 0
+
+        refused = house.call("maia", "up")
+
+        assert refused.returncode == 2
+        assert "the database prefect cannot be made (permission denied to create database)" in refused.stderr
+        assert "give the role CREATEDB" in refused.stderr
+        assert PASSWORD not in refused.stderr
+        assert quote(PASSWORD, safe="") not in refused.stderr
+
+        with psycopg.connect(given.conninfo_of("postgres"), autocommit=True) as admin:
+            admin.execute("ALTER ROLE maia CREATEDB")
+        house.start()
+        seed(house)
+        house.completes("hunter")
+        assert snapshots.column(given.conninfo_of("prefect"), "SELECT count(*) FROM flow_run") == [1]
+        known = snapshots.column(archive, "SELECT count(*) FROM watchlist")
+        assert known > [0]
+
+        pid = given.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: house.said("database", "ended"), "a line on the database that does not answer")
+        assert given.conninfo  # its owner starts it again
+        until(lambda: house.said("database", "up"), "a line on the database that answers again")
+
+        house.completes("tracker")
+        assert snapshots.column(archive, "SELECT count(*) FROM watchlist") >= known
+        assert house.stop() == 0
+        assert given.pid is not None, "it is not ours to stop"
+        assert not (home / "postgres").exists()
+        assert house.outbound.attempts == []
+        for log in (home / "logs").iterdir():
+            assert PASSWORD not in log.read_text()
+            assert quote(PASSWORD, safe="") not in log.read_text(), log.name
+        verdict = audit(archive, home / "vault", house.youtube)
+        assert (verdict["lost"], verdict["invented"], verdict["doubled"], verdict["leases_left"]) == (0, 0, 0, 0)
 
 
 def end_runs(house: Visited) -> None:

@@ -128,7 +128,7 @@ def soak(*, minutes: float, speed: float, stretch: float, show: Callable[[str], 
         show(f"starting maia up in {home}")
         house.start()
         show(f"up after {(datetime.now(UTC) - begun).total_seconds():.0f} s; Prefect's page is {house.api}")
-        seeded = house.maia("seed", *youtube.world.terms()[:TERMS])
+        seeded = house.call("maia", "seed", *youtube.world.terms()[:TERMS])
         assert seeded.returncode == 0, seeded.stderr
         with _database(home) as server:
             end = time.monotonic() + span.total_seconds()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from atlas.errors import AtlasError
+from maia.up import tether
 
 START_TIMEOUT_S = 120
 """A first start migrates an empty database: 5 to 13 s on two idle cores."""
@@ -80,14 +80,15 @@ async def server(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     api, log = f"http://127.0.0.1:{port}/api", folder / "prefect.log"
-    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - starts at once; ready() waits for it
-            [sys.executable, *command],
+            [*tether.COMMAND, *command],
             env={**environment, "PREFECT_API_URL": api},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
     try:
         yield Engine(process, api, log)
@@ -98,3 +99,4 @@ async def server(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        tether.let_go(process)

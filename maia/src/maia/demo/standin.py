@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import aiohttp
 import orjson
 
 from atlas.errors import AtlasError, ConfigurationError
+from maia.up import tether
 
 START_TIMEOUT_S = 60
 
@@ -78,13 +78,14 @@ async def standin(world: str, *, key: str, folder: Path) -> AsyncIterator[Standi
     if importlib.util.find_spec("alkyone") is None:
         raise ConfigurationError("the demo needs its stand-in YouTube: install pleiades-alkyone")
     port_file, log = folder / "standin.port", folder / "standin.log"
-    command = [sys.executable, "-m", "alkyone", "youtube", "--port", "0", "--port-file", str(port_file)]
+    command = [*tether.COMMAND, "alkyone", "youtube", "--port", "0", "--port-file", str(port_file)]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - starts at once; we wait for its port below
             [*command, "--world", world, "--key", key],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
     try:
         port = await _port(process, port_file, log)
@@ -93,6 +94,7 @@ async def standin(world: str, *, key: str, folder: Path) -> AsyncIterator[Standi
     finally:
         process.terminate()
         process.wait()
+        tether.let_go(process)
 
 
 async def _port(process: subprocess.Popen[bytes], port_file: Path, log: Path) -> int:

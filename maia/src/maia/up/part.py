@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from maia.up import lock
+from maia.up import lock, tether
 from maia.up.journal import Journal
 
 START_TIMEOUT_S = 180.0
@@ -129,7 +128,7 @@ class Part(ABC):
     @asynccontextmanager
     async def _running(self, hurry: asyncio.Event) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "maia.up.tether", *self._command),
+            *(*tether.COMMAND, *self._command),
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

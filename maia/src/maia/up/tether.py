@@ -1,7 +1,8 @@
 """Run a module as a process that does not outlive its parent: ``python -m maia.up.tether MODULE ARGUMENT…``.
 
 The parent holds the other end of our standard input and never writes. When it is closed the parent has died, however
-it died: we ask ourselves to stop, as it would have done, and end by force what is still there a minute later.
+it died: we ask ourselves to stop, as it would have done, and end by force what is still there a minute later. That
+means our process group, so the parent gives us one of our own.
 """
 
 from __future__ import annotations
@@ -10,12 +11,23 @@ import contextlib
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 GRACE_S = 60.0
 """What a stop may take; runs at work get half of it from Prefect to give their work back."""
+
+
+COMMAND = (sys.executable, "-m", "maia.up.tether")
+"""What a module and its arguments are put behind."""
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close our end of a process that has ended."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def main() -> None:
