@@ -180,6 +180,21 @@ def faults(
     run(runs=runs, seed=seed, only=only, processes=processes, json=as_json)
 
 
+@app.command()
+def record(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which scenarios; default: all.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Of YouTube itself, by the first key of the settings.")] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="The folder of the cassettes; default: where the tests find them.")
+    ] = None,
+) -> None:
+    """Make cassettes anew: play scenarios against stand-ins, scrub what was said, and see that it can be replayed."""
+    from alkyone.cassettes import FOLDER
+    from alkyone.record import run
+
+    run(names or (), live=live, into=into or FOLDER)
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -173,8 +173,12 @@ def settings_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Se
 @pytest.fixture(scope="session")
 def recorded_data(request: pytest.FixtureRequest) -> Path:
     """Give the folder of recorded real answers and curves; skip where it is absent."""
-    default = request.config.rootpath.parent / "shared" / "data"
-    folder = Path(os.environ.get("PLEIADES_RECORDED_DATA", default))
+    folder = recorded_folder(request.config)
     if not folder.is_dir():
         pytest.skip("no recorded data here: set PLEIADES_RECORDED_DATA")
     return folder
+
+
+def recorded_folder(config: pytest.Config) -> Path:
+    """Say where recorded answers and curves would be; for tests that are made of one each."""
+    return Path(os.environ.get("PLEIADES_RECORDED_DATA", config.rootpath.parent / "shared" / "data"))
