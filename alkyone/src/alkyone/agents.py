@@ -88,6 +88,7 @@ class Site:
                 "VAULT_CACHE_DIR": self.vault.with_name(f"{self.vault.name}-cache"),
                 "YOUTUBE_API_ENDPOINT": self.endpoint,
                 "YOUTUBE_API_KEY_POOL_JSON": SecretStr(orjson.dumps([self.key]).decode()),
+                "RUNS_PER_AGENT": 0,  # agents that overlap are what these sites are for
             }
             | dict(self.changes)
         )

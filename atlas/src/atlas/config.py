@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     Field,
+    HttpUrl,
     SecretStr,
     StringConstraints,
     ValidationError,
@@ -336,6 +337,12 @@ class Settings(BaseSettings):
         '["slack://…"]; needs pleiades-atlas[notify]',
     )
 
+    RUNS_PER_AGENT: int = Field(
+        default=1, ge=0, description="runs of one agent at work at once, the others have nothing to do; 0: any number"
+    )
+    DASHBOARD_URL: HttpUrl | None = Field(
+        default=None, description="where the dashboard is, for the links on Prefect's page"
+    )
     HEARTBEAT_URL: SecretStr | None = Field(
         default=None,
         description="address that each heartbeat calls, with /fail when Degraded, so that silence is noticed elsewhere",

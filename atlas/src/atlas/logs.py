@@ -56,10 +56,10 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(settings.LOG_LEVEL)
 
 
-def formatter(settings: Settings) -> logging.Formatter:
-    """Make what turns a record into a line."""
+def formatter(settings: Settings, inner: logging.Formatter | None = None) -> logging.Formatter:
+    """Make what turns a record into a line without secrets: as LOG_FORMAT says, unless ``inner`` is to do it."""
     redact = Redaction(secrets_of(settings))
-    return _Discreet(_json() if settings.LOG_FORMAT == "json" else _Text(), redact)
+    return _Discreet(inner or (_json() if settings.LOG_FORMAT == "json" else _Text()), redact)
 
 
 class Redaction:

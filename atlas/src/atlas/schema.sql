@@ -379,7 +379,10 @@ CREATE TABLE agent_runs (
     ended_at     timestamptz NOT NULL,
     reason       text,                                 -- why it failed; absent when it completed
     summary      jsonb       NOT NULL DEFAULT '{}',    -- what it did; of one that failed: nothing
-    completed_at timestamptz                           -- when a run last completed
+    completed_at timestamptz,                          -- when a run last completed
+    faults       text[]      NOT NULL DEFAULT '{}',    -- kinds of failure that OPS heard of since then
+    faults_since timestamptz,                          -- when the last series of failures began
+    told_by      uuid                                  -- whose turn it was to tell OPS
 );
 
 -- What was swallowed by any process, ever: events, alerts.

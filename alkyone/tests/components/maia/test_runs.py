@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import TypedDict
 
 import pytest
 
 from alkyone.fixtures import SetEnvironment
-from atlas import breakers, db
+from alkyone.standins.discord import DiscordStandin
+from atlas import breakers, db, notifier
 from atlas._besteffort import best_effort
 from atlas.adapters.maia import MaiaDAO
 from atlas.clock import VirtualClock
 from atlas.errors import DatabaseUnavailable, NoLiveKey
 from atlas.logs import Run, of_run
+from atlas.notifications import Repeats
 from maia.runs import run_of
 
 
@@ -81,6 +85,48 @@ async def test_without_a_database_the_error_is_the_callers_and_nothing_is_logged
 
     assert "lost" not in caplog.text
     assert "could not be noted" in caplog.text
+
+
+@pytest.fixture
+def discord(
+    settings_env: SetEnvironment, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DiscordStandin]:
+    monkeypatch.setattr(notifier, "_repeats", Repeats())
+    with DiscordStandin("ops") as standin:
+        settings_env(DATABASE_URL=database_url, DISCORD_WEBHOOK_OPS=standin.address("ops"))
+        yield standin
+
+
+async def test_ops_hears_once_of_an_agent_that_fails_and_once_that_it_works_again(
+    dao: MaiaDAO, discord: DiscordStandin, frozen_clock: VirtualClock
+) -> None:
+    begun = frozen_clock()
+    failures: list[Exception] = [
+        NoLiveKey("none left"),
+        NoLiveKey("still none"),
+        ValueError("other"),
+        NoLiveKey("none"),
+    ]
+    for error in failures:
+        with pytest.raises(type(error)):
+            await badly(error)
+        frozen_clock.advance(timedelta(hours=2))
+    await well()
+    await well()
+
+    told = [(embed["title"], embed["description"]) for embed in discord.embeds]
+    assert told == [
+        ("The hunter fails", "none left"),
+        ("The hunter fails", "ValueError"),
+        ("The hunter works again", f"It had failed since {begun:%Y-%m-%d %H:%M} UTC."),
+    ]
+
+
+async def test_of_runs_that_fail_at_once_one_tells_ops(dao: MaiaDAO, discord: DiscordStandin) -> None:
+    await asyncio.gather(*(badly(NoLiveKey("none left")) for _ in range(4)), return_exceptions=True)
+    await asyncio.gather(*(well() for _ in range(4)))
+
+    assert [embed["title"] for embed in discord.embeds] == ["The hunter fails", "The hunter works again"]
 
 
 async def test_losses_are_noted_once(dao: MaiaDAO) -> None:

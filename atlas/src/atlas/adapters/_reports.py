@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 
 from atlas.adapters._session import REASON_LENGTH
-from atlas.adapters.records import AgentRun, Beat, BreakerSeen, LastRun, Loss
+from atlas.adapters.records import AgentRun, Beat, BreakerSeen, Incident, LastRun, Loss
 from atlas.sql import load
 
 if TYPE_CHECKING:
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 SQL = load("atlas.adapters", "_reports.sql")
 
 
-async def report_run(conn: Connection, run: AgentRun) -> None:
-    """Note a run, unless a later one of its agent is noted."""
+async def report_run(conn: Connection, run: AgentRun, fault: str) -> Incident | None:
+    """Note a run, unless a later one of its agent is noted; an incident is returned to one who is to tell OPS of it."""
     reason = None if run["reason"] is None else run["reason"][:REASON_LENGTH]
-    await conn.execute(
-        SQL["report_run"], {**run, "reason": reason, "summary": orjson.dumps(run["summary"], default=str).decode()}
+    row = await conn.fetchrow(
+        SQL["report_run"],
+        **{**run, "reason": reason, "summary": orjson.dumps(run["summary"], default=str).decode()},
+        faults=[] if reason is None else [fault],
+        token=uuid4(),
     )
+    return Incident(row["faults_since"], is_over=reason is None) if row and row["is_ours"] else None
 
 
 async def report_losses(conn: Connection, lost: Mapping[str, int], now: datetime) -> None:

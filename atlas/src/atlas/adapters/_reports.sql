@@ -1,17 +1,34 @@
 -- What runs leave behind for those who watch the system.
 
 -- name: report_run
--- Note an agent's run, unless a later one is noted already.
-INSERT INTO agent_runs AS known (agent, run_id, started_at, ended_at, reason, summary, completed_at)
+-- Note an agent's run, unless a later one is noted already, and whether OPS is to be told: it fails in a way that was
+-- not told since it last completed, or completes again. Of any number that report at once, one is told so.
+INSERT INTO agent_runs AS known
+       (agent, run_id, started_at, ended_at, reason, summary, completed_at, faults, faults_since, told_by)
 VALUES (
     %(agent)s, %(run_id)s, %(started_at)s, %(ended_at)s, %(reason)s, %(summary)s::jsonb,
-    CASE WHEN %(reason)s::text IS NULL THEN %(ended_at)s::timestamptz END
+    CASE WHEN %(reason)s::text IS NULL THEN %(ended_at)s::timestamptz END,
+    %(faults)s::text[],
+    CASE WHEN %(reason)s::text IS NOT NULL THEN %(ended_at)s::timestamptz END,
+    CASE WHEN %(reason)s::text IS NOT NULL THEN %(token)s::uuid END
 )
     ON CONFLICT (agent) DO UPDATE
    SET run_id = excluded.run_id, started_at = excluded.started_at, ended_at = excluded.ended_at,
        reason = excluded.reason, summary = excluded.summary,
-       completed_at = coalesce(excluded.completed_at, known.completed_at)
- WHERE known.ended_at <= excluded.ended_at;
+       completed_at = coalesce(excluded.completed_at, known.completed_at),
+       told_by = CASE WHEN excluded.reason IS NULL AND known.faults <> '{}' THEN %(token)s::uuid
+                      WHEN NOT known.faults @> excluded.faults THEN excluded.told_by
+                      ELSE known.told_by
+                  END,
+       faults_since = CASE WHEN known.faults = '{}' THEN coalesce(excluded.faults_since, known.faults_since)
+                           ELSE known.faults_since
+                       END,
+       faults = CASE WHEN excluded.reason IS NULL THEN '{}'
+                     WHEN known.faults @> excluded.faults THEN known.faults
+                     ELSE known.faults || excluded.faults
+                 END
+ WHERE known.ended_at <= excluded.ended_at
+RETURNING told_by = %(token)s AS is_ours, faults_since;
 
 -- name: report_losses
 -- Add what a process lost.

@@ -17,6 +17,7 @@ from atlas.adapters.records import (
     Beat,
     BreakerSeen,
     DayAhead,
+    Incident,
     LastRun,
     Overview,
     Riser,
@@ -74,14 +75,20 @@ class OperationsMixin:
         lost: Mapping[str, int] | None = None,
         breakers: Mapping[str, BreakerState] | None = None,
         *,
+        fault: str = "failure",
         now: datetime | None = None,
-    ) -> None:
-        """Note how an agent's run ended, what its process lost since it last told, and how its breakers stand."""
+    ) -> Incident | None:
+        """Note how an agent's run ended, what its process lost since it last told, and how its breakers stand.
+
+        ``fault`` names the kind of failure of a run that failed. What is returned OPS has not heard of yet: that the
+        agent began to fail, or to fail in another way, or that it completes again.
+        """
         now = now or clock.now()
         async with self._db.get_connection() as conn:
-            await _reports.report_run(conn, run)
+            incident = await _reports.report_run(conn, run, fault)
             await _reports.report_losses(conn, lost or {}, now)
             await _reports.report_breakers(conn, breakers or {}, now)
+        return incident
 
     async def runs(self) -> list[LastRun]:
         """Tell the last run of each agent."""

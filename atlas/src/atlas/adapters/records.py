@@ -489,6 +489,13 @@ class LastRun(AgentRun):
     completed_at: datetime | None
 
 
+class Incident(NamedTuple):
+    """An agent fails since then, in a way that OPS has not heard of; or it did, and completes again."""
+
+    since: datetime
+    is_over: bool
+
+
 class Loss(NamedTuple):
     """How much of a kind was lost, ever, and when a run last told so."""
 

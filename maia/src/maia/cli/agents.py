@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -22,68 +22,28 @@ Plain = Annotated[
 ]
 
 
+class _Command(NamedTuple):
+    """What ``maia --help`` says of an agent, and after how many minutes it comes round where that sets its share."""
+
+    help: str
+    every: int | None = None
+
+
+_COMMANDS: Mapping[Agent, _Command] = {
+    "hunter": _Command("Find videos: search the due terms, read the due channels' uploads.", 30),
+    "tracker": _Command("Sample the counts of the videos that are due.", 15),
+    "painter": _Command("Enrich videos: their metadata and channels once more, and their frames.", 30),
+    "scribe": _Command(
+        "Describe videos: their transcripts, what their frames look like, how their titles are written.", 30
+    ),
+    "janitor": _Command("Archive closed days, verify and drop them; retire old videos."),
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the agents' commands."""
-    app.command(help="Find videos: search the due terms, read the due channels' uploads.")(hunter)
-    app.command(help="Sample the counts of the videos that are due.")(tracker)
-    app.command(help="Enrich videos: their metadata and channels once more, and their frames.")(painter)
-    app.command(help="Describe videos: their transcripts, what their frames look like, how their titles are written.")(
-        scribe
-    )
-    app.command(help="Archive closed days, verify and drop them; retire old videos.")(janitor)
-
-
-def hunter(
-    every: Annotated[
-        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
-    ] = 30,
-    plain: Plain = False,
-    as_json: Json = False,
-) -> None:
-    """Run one cycle of the Hunter."""
-    _run("hunter", plain=plain, as_json=as_json, every_minutes=every)
-
-
-def tracker(
-    every: Annotated[
-        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
-    ] = 15,
-    plain: Plain = False,
-    as_json: Json = False,
-) -> None:
-    """Run one cycle of the Tracker."""
-    _run("tracker", plain=plain, as_json=as_json, every_minutes=every)
-
-
-def painter(
-    every: Annotated[
-        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
-    ] = 30,
-    plain: Plain = False,
-    as_json: Json = False,
-) -> None:
-    """Run one cycle of the Painter."""
-    _run("painter", plain=plain, as_json=as_json, every_minutes=every)
-
-
-def scribe(
-    every: Annotated[
-        int, typer.Option(min=1, help="Minutes until the next run: sets this run's share of the quota.")
-    ] = 30,
-    plain: Plain = False,
-    as_json: Json = False,
-) -> None:
-    """Run one cycle of the Scribe."""
-    _run("scribe", plain=plain, as_json=as_json, every_minutes=every)
-
-
-def janitor(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what a run would do.")] = False,
-    plain: Plain = False,
-    as_json: Json = False,
-) -> None:
-    """Run one cycle of the Janitor."""
-    _run("janitor", plain=plain, as_json=as_json, dry_run=dry_run)
+    for agent, command in _COMMANDS.items():
+        app.command(agent, help=command.help)(_command_of(agent))
 
 
 def main_of(agent: Agent) -> None:
@@ -91,8 +51,30 @@ def main_of(agent: Agent) -> None:
     from atlas.cli import run
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(globals()[agent])
+    app.command(help=_COMMANDS[agent].help)(_command_of(agent))
     run(app)
+
+
+def _command_of(agent: Agent) -> Callable[..., None]:
+    every_so_often = _COMMANDS[agent].every
+    if every_so_often is None:
+        return _cleaning
+    minutes = typer.Option(
+        every_so_often, min=1, help="Minutes until the next run: sets this run's share of the quota."
+    )
+
+    def command(every: int = minutes, plain: Plain = False, as_json: Json = False) -> None:
+        _run(agent, plain=plain, as_json=as_json, every_minutes=every)
+
+    return command
+
+
+def _cleaning(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what a run would do.")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    _run("janitor", plain=plain, as_json=as_json, dry_run=dry_run)
 
 
 def _run(agent: Agent, *, plain: bool, as_json: bool, **parameters: Any) -> None:
@@ -138,5 +120,12 @@ async def _plain(agent: Agent, *, every_minutes: int | None = None, **parameters
 
 def _engine(agent: Agent) -> Cycle:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from maia.engine import by_hand
+
     cycle: Cycle = getattr(import_module(f"maia.{agent}.flow"), f"run_{agent}_cycle")
-    return cycle
+
+    async def run(**parameters: Any) -> Mapping[str, Any]:
+        with by_hand(agent):
+            return await cycle(**parameters)
+
+    return run

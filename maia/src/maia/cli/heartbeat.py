@@ -36,9 +36,11 @@ async def _plain() -> HeartbeatSummary:
 
 async def _engine() -> HeartbeatSummary:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from maia.engine import by_hand
     from maia.heartbeat.flow import run_heartbeat
 
-    return await run_heartbeat()
+    with by_hand("heartbeat"):
+        return await run_heartbeat()
 
 
 def main() -> None:

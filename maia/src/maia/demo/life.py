@@ -28,6 +28,7 @@ from maia.demo.audit import compare
 from maia.demo.prefect import Engine, engine
 from maia.demo.standin import Standin, World, standin
 from maia.hunter.agent import HunterSummary, hunt
+from maia.janitor.agent import JanitorSummary
 from maia.painter.agent import PainterSummary, Studio, paint
 from maia.painter.frames import open_frames
 from maia.scribe.agent import Desk, ScribeSummary, describe
@@ -190,11 +191,14 @@ class _Life:
         from maia.scribe.flow import run_scribe_cycle
         from maia.tracker.flow import run_tracker_cycle
 
-        found = await run_hunter_cycle(every_minutes=60)
-        read = await run_tracker_cycle(every_minutes=60)
+        # Nobody else is at work here: none of them is skipped.
+        found = cast("HunterSummary", await run_hunter_cycle(every_minutes=60))
+        read = cast("TrackerSummary", await run_tracker_cycle(every_minutes=60))
         minutes = ENRICH_EVERY * 60
-        self._enriched(await run_painter_cycle(every_minutes=minutes), await run_scribe_cycle(every_minutes=minutes))
-        cleaned = await run_janitor_cycle()
+        painted = cast("PainterSummary", await run_painter_cycle(every_minutes=minutes))
+        described = cast("ScribeSummary", await run_scribe_cycle(every_minutes=minutes))
+        self._enriched(painted, described)
+        cleaned = cast("JanitorSummary", await run_janitor_cycle())
         progress = self._progress
         progress.engine_runs += 5
         progress.archived += cleaned["samples_archived"]

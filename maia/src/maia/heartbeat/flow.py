@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from maia.engine import flow, publish
+from maia.engine import flow_of
 from maia.heartbeat.agent import HeartbeatSummary, run_once
 
 
-@flow(name="run_heartbeat")
+@flow_of("heartbeat")
 async def run_heartbeat() -> HeartbeatSummary:
     """Say how the system is: to OPS when that changed or a day has passed, and to HEARTBEAT_URL each time."""
-    summary = await run_once()
-    await publish("heartbeat", summary)
-    return summary
+    return await run_once()
 
 
 if __name__ == "__main__":

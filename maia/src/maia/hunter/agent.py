@@ -21,8 +21,10 @@ from maia.batches import IDS_PER_CALL, batched
 from maia.hunter import core
 from maia.hunter.discovery import BUCKETS, METADATA, SOURCES, Found, Page, Purse, Source
 from maia.hunter.gate import Gate
+from maia.reporting import NOTHING_DUE, SHARE_USED
 from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
+from maia.turns import in_turn
 from maia.youtube.models import Channel, Video
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Enrolment(TypedDict):
     not_found: list[str]
 
 
+@in_turn("hunter")
 @run_of("hunter")
 async def run_once(*, every: timedelta = timedelta(minutes=30)) -> HunterSummary:
     """Run one cycle with the tools of the settings."""
@@ -186,7 +189,7 @@ class _Hunt:
             "terms_added": self._counts["terms_added"],
             "failed": self._counts["failed"],
             "quota": self._quota,
-            "stopped_by": (self._exhausted or "share of the day's quota used") if is_spent else "nothing due",
+            "stopped_by": (self._exhausted or SHARE_USED) if is_spent else NOTHING_DUE,
         }
 
     # -- Claiming -----------------------------------------------------------------------------------------------------

@@ -19,8 +19,10 @@ from atlas.upkeep import RETIRING, Upkeep, archiving, archiving_events
 from atlas.vault.audit import Expired, Useless
 from atlas.vault.compaction import Merge
 from maia.janitor import core
+from maia.progress import Progress
 from maia.runs import run_of
 from maia.toolbox import Stores, open_stores
+from maia.turns import in_turn
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +84,12 @@ class Plan:
     useless: Useless = NOTHING_USELESS
     event_days: Sequence[ClosedDay] = ()
 
+    @property
+    def rows(self) -> int:
+        """Rows to read and write: what the run takes its time for."""
+        merged = sum(shard.rows for merge in self.merges for shard in merge.shards)
+        return sum(day.rows for day in (*self.days, *self.event_days)) + self.videos + merged
+
     def summary(self) -> JanitorSummary:
         """The plan as the summary of the run it describes."""
         rows = sum(day.rows for day in self.days)
@@ -103,6 +111,7 @@ class Plan:
         }
 
 
+@in_turn("janitor", unless="dry_run")
 @run_of("janitor")
 async def run_once(*, dry_run: bool = False) -> JanitorSummary:
     """Run one cycle with the stores of the settings."""
@@ -178,26 +187,32 @@ class _Janitor:
         """Do it, and count what was done."""
         created = await self._dao.ensure_partitions(now=self._now, days_ahead=DAYS_AHEAD)
         self._summary["partitions_created"] = len(created)
+        progress = Progress(plan.rows)
         for day in plan.days:
+            await progress.next(day.rows, f"archive {day.day}")
             if not await self._exclusively(archiving(day.day), partial(self._archive, day.day)):
                 self._summary["days_left"].append(day.day.isoformat())
         for day in plan.event_days:
+            await progress.next(day.rows, f"archive the events of {day.day}")
             if not await self._exclusively(archiving_events(day.day), partial(self._archive_events, day.day)):
                 self._summary["days_left"].append(f"events {day.day}")
         if plan.videos:
+            await progress.next(plan.videos, "retire videos")
             await self._exclusively(RETIRING, self._retire)
-        await self._look_after_the_vault(plan)
+        await self._look_after_the_vault(plan, progress)
         self._summary["terms_asleep"] = await self._dao.sleep_terms(self._now - IDLE, below=IDLE_BELOW, now=self._now)
         await self._dao.forget_lapsed_work(now=self._now)
+        await progress.end()
         return self._summary
 
-    async def _look_after_the_vault(self, plan: Plan) -> None:
+    async def _look_after_the_vault(self, plan: Plan, progress: Progress) -> None:
         """Remove what is past its time or replaced, and make few shards of many."""
         for past in plan.expired:
             if await self._upkeep.expire(past, now=self._now):
                 self._summary["days_expired"].append(str(past))
                 self._summary["rows_expired"] += past.rows
         for merge in plan.merges:
+            await progress.next(sum(shard.rows for shard in merge.shards), f"compact {merge}")
             if await self._upkeep.compact(merge, now=self._now):
                 self._summary["days_compacted"].append(str(merge))
         await self._upkeep.follow(now=self._now)

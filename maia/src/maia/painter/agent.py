@@ -33,8 +33,10 @@ from maia.batches import IDS_PER_CALL, batched
 from maia.painter import core
 from maia.painter.findings import LIMITS, Findings, Trouble
 from maia.painter.frames import BrokenFrame, Frame, FrameSource, FramesUnavailable, NoFrames, open_frames
+from maia.reporting import NOTHING_DUE, SHARE_USED
 from maia.runs import run_of
 from maia.toolbox import Toolbox, open_workshop
+from maia.turns import in_turn
 from maia.youtube.models import VideoPart
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ async def open_studio() -> AsyncIterator[Studio]:
         yield Studio(tools, vault, frames)
 
 
+@in_turn("painter")
 @run_of("painter")
 async def run_once(*, every: timedelta = timedelta(minutes=30)) -> PainterSummary:
     """Run one cycle with the tools of the settings."""
@@ -156,7 +159,7 @@ class _Painting:
             "failed": 0,
             "given_up": 0,
             "quota": {"general": 0},
-            "stopped_by": "share of the day's quota used",
+            "stopped_by": SHARE_USED,
         }
 
     async def run(self) -> PainterSummary:
@@ -167,7 +170,7 @@ class _Painting:
         while not self._stopped and (calls := self._affordable()):
             rows = await self._dao.fetch_painter_targets(calls * IDS_PER_CALL)
             if not rows:
-                self._stopped = "nothing due"
+                self._stopped = NOTHING_DUE
                 break
             try:
                 await self._round(rows)

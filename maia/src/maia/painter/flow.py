@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from maia.engine import flow, publish
+from maia.engine import flow_of
 from maia.painter.agent import PainterSummary, run_once
+from maia.turns import Skipped
 
 
-@flow(name="run_painter_cycle")
-async def run_painter_cycle(every_minutes: int = 30) -> PainterSummary:
+@flow_of("painter")
+async def run_painter_cycle(every_minutes: int = 30) -> PainterSummary | Skipped:
     """Enrich what is due within the share of the day's quota of a run that comes round every ``every_minutes``."""
-    summary = await run_once(every=timedelta(minutes=every_minutes))
-    await publish("painter", summary)
-    return summary
+    return await run_once(every=timedelta(minutes=every_minutes))
 
 
 if __name__ == "__main__":

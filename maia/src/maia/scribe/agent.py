@@ -27,6 +27,7 @@ from atlas.errors import (
 )
 from maia.backoff import retry_at
 from maia.batches import batched
+from maia.reporting import NOTHING_DUE, TIME_IS_UP
 from maia.runs import run_of
 from maia.scribe import core
 from maia.scribe.core import LIMITS, Fault, Pause, Trouble
@@ -42,6 +43,7 @@ from maia.scribe.transcripts import (
 )
 from maia.scribe.transcripts.sources import open_source
 from maia.toolbox import open_stores
+from maia.turns import in_turn
 
 if TYPE_CHECKING:
     from atlas.vault import ShardInfo, VaultStrategy
@@ -123,6 +125,7 @@ async def open_desk(every: timedelta) -> AsyncIterator[Desk]:
         yield Desk(stores.dao, stores.vault, source, embedder, settings.MAX_VECTORS)
 
 
+@in_turn("scribe")
 @run_of("scribe")
 async def run_once(*, every: timedelta = timedelta(minutes=30)) -> ScribeSummary:
     """Run one cycle with what the settings ask for."""
@@ -161,14 +164,14 @@ class _Describing:
             "given_up": 0,
             "postponed": 0,
             "quota": {"general": 0},
-            "stopped_by": "nothing due",
+            "stopped_by": NOTHING_DUE,
         }
 
     async def run(self) -> ScribeSummary:
         end = clock.now() + self._every
         while self._useless is None:
             if clock.now() >= end:
-                self._summary["stopped_by"] = "time for the next run"
+                self._summary["stopped_by"] = TIME_IS_UP
                 break
             rows = await self._dao.fetch_scribe_targets(VIDEOS_PER_ROUND)
             if not rows:

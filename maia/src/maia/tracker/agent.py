@@ -15,9 +15,11 @@ from atlas.errors import ApiError, Bucket, LeaseLost, NoLiveKey, QuotaExhausted
 from atlas.tiers import CONFIRMED_MISSES, next_track
 from maia.backoff import retry_at
 from maia.batches import IDS_PER_CALL, batched
+from maia.reporting import NOTHING_DUE, SHARE_USED
 from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker import core
+from maia.turns import in_turn
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class TrackerSummary(TypedDict):
     stopped_by: str
 
 
+@in_turn("tracker")
 @run_of("tracker")
 async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummary:
     """Run one cycle with the tools of the settings."""
@@ -80,7 +83,7 @@ class _Tracking:
             "missing": 0,
             "failed": 0,
             "quota": {"stats": 0, "general": 0},
-            "stopped_by": "share of the day's quota used",
+            "stopped_by": SHARE_USED,
         }
         self._keyless: NoLiveKey | None = None
 
@@ -88,7 +91,7 @@ class _Tracking:
         while calls := await self._affordable():
             rows = await self._dao.fetch_tracking_batch(calls * IDS_PER_CALL)
             if not rows:
-                self._summary["stopped_by"] = "nothing due"
+                self._summary["stopped_by"] = NOTHING_DUE
                 break
             try:
                 await self._round(rows)

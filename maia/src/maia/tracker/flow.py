@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from maia.engine import flow, publish
+from maia.engine import flow_of
 from maia.tracker.agent import TrackerSummary, run_once
+from maia.turns import Skipped
 
 
-@flow(name="run_tracker_cycle")
-async def run_tracker_cycle(every_minutes: int = 15) -> TrackerSummary:
+@flow_of("tracker")
+async def run_tracker_cycle(every_minutes: int = 15) -> TrackerSummary | Skipped:
     """Sample what is due within the share of the day's quota of a run that comes round every ``every_minutes``."""
-    summary = await run_once(every=timedelta(minutes=every_minutes))
-    await publish("tracker", summary)
-    return summary
+    return await run_once(every=timedelta(minutes=every_minutes))
 
 
 if __name__ == "__main__":
