@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from atlas.errors import VaultCorrupt, VaultNotFound
 from atlas.testing import MemoryVault
-from atlas.vault import VaultStrategy, audit, compaction
+from atlas.vault import VaultStrategy, audit, compaction, kinds
 from atlas.vault.audit import GRACE
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -159,6 +160,21 @@ def test_large_shards_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(shard.rows <= 7 for shard in vault.shards("metrics"))
     assert all_rows(vault) == whole
     assert compact(vault) == 0 or all_rows(vault) == whole
+
+
+def test_of_long_rows_fewer_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds.KINDS, "events", replace(kinds.EVENTS, merged=7))  # type: ignore[attr-defined]
+    vault = filled(MemoryVault(), days=1)
+    for number in range(6):
+        vault.append_events(
+            {"id": 3 * number + extra, "event_type": "a.b", "created_at": NOON - DAY, "payload": {}}
+            for extra in range(3)
+        )
+
+    compact(vault)
+
+    assert sorted(shard.rows for shard in vault.shards("events")) == [6, 6, 6]
+    assert len(vault.shards("metrics")) == 1
 
 
 def test_a_damaged_shard_is_not_merged() -> None:

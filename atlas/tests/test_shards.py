@@ -429,3 +429,25 @@ def test_reading_equals_a_model(batches: list[list[Row]], wanted: list[str], sta
     ]
     for shard in vault.shards("metrics"):
         vault.verify(shard)
+
+
+def test_pictures_that_nobody_asked_for_are_not_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = MemoryVault()
+    at = datetime(2026, 11, 9, 12, tzinfo=UTC)
+    frames = {f"v{number:03}": [(index, f"{number} {index}".encode()) for index in range(4)] for number in range(300)}
+    vault.append_visuals(
+        {"video_id": name, "observed_at": at, "frame_index": index, "data": data}
+        for name, pictures in frames.items()
+        for index, data in pictures
+    )
+    together: list[int] = []
+    read = pq.ParquetFile.read_row_groups
+
+    def watched(file: Any, groups: Any, **options: Any) -> pa.Table:
+        together.append(len(groups))
+        return read(file, groups, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", watched)
+
+    assert vault.read_visual_evidence(["v299", "v007", "none"]) == {name: frames[name] for name in ("v007", "v299")}
+    assert max(together) == 1

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 SAMPLES = 5_000_000
 """Samples in memory at once, and at most in a shard: ten times what the quota of one project can read in a day."""
 
-EVENTS = 200_000
-"""Events, likewise: a discovery has about half a kilobyte, some have more."""
+EVENTS = 20_000
+"""Events, likewise: a discovery has about half a kilobyte, some have more, and several times that on its way."""
 
 
 class Stored(NamedTuple):

@@ -47,7 +47,7 @@ def plan(vault: VaultStrategy, *, before: date, kinds: Iterable[str] | None = No
         for kind in (KINDS if kinds is None else kinds)
         for day, shards in groupby(vault.shards(kind), key=lambda shard: shard.day)
         if day < before
-        for group in _groups(shards)
+        for group in _groups(shards, KINDS[kind].merged or MAX_ROWS)
     ]
 
 
@@ -83,12 +83,12 @@ def carry_out(vault: VaultStrategy, merge: Merge) -> ShardInfo:
     return merged.info
 
 
-def _groups(shards: Iterable[ShardInfo]) -> Iterator[tuple[ShardInfo, ...]]:
+def _groups(shards: Iterable[ShardInfo], most_rows: int) -> Iterator[tuple[ShardInfo, ...]]:
     """Put small shards together as long as they stay small enough; what stays alone is left alone."""
     group: list[ShardInfo] = []
     for shard in sorted(shards, key=lambda shard: (shard.bytes, shard.path)):
         fits = sum(s.bytes for s in group) + shard.bytes <= MAX_BYTES
-        if group and not (fits and sum(s.rows for s in group) + shard.rows <= MAX_ROWS):
+        if group and not (fits and sum(s.rows for s in group) + shard.rows <= most_rows):
             if len(group) > 1:
                 yield tuple(group)
             group = []

@@ -28,6 +28,9 @@ class Kind:
     delta: tuple[str, ...] = ()  # columns that grow slowly within a video
     large: tuple[str, ...] = ()  # columns whose values are long and never alike: cut by content, without a dictionary
     row_group: int | None = None  # rows; None means the usual number
+    merged: int | None = (
+        None  # rows of a shard that was made of several, where rows are long; None means the usual number
+    )
     json: tuple[str, ...] = ()  # columns that keep any value, as JSON
     extra: str | None = None  # the column that keeps, as JSON, what has no column of its own
 
@@ -135,6 +138,7 @@ EVENTS = Kind(
     time="created_at",
     subject="entity_id",
     delta=("id",),
+    merged=50_000,
     json=("payload",),
 )
 

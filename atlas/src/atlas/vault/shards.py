@@ -396,8 +396,19 @@ def select(
                 if video_ids is None or _may_hold(kind, file.metadata.row_group(number), video_ids)
             ]
             names = [name for name in kind.schema.names if name in file.schema_arrow.names]
-            table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
-        return conform(kind, filtered(kind, table.replace_schema_metadata(None), video_ids, start, end))
+            # Large values that nobody asked for are never in memory together.
+            portions = [[number] for number in groups] if kind.large and video_ids is not None else []
+            parts = [
+                filtered(kind, _rows(file, portion, names), video_ids, start, end) for portion in portions or [groups]
+            ]
+        if kind.large:
+            give_back()
+        return conform(kind, pa.concat_tables(parts))
+
+
+def _rows(file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+    table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
+    return table.replace_schema_metadata(None)
 
 
 class Stored:
