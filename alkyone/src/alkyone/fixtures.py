@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from atlas.vault import LocalVault
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis looks up the profile of the command line
+def pytest_configure(config: pytest.Config) -> None:
+    """Search properties as the suite does, unless the command line names another profile."""
+    from hypothesis import settings
+
+    from alkyone import properties
+
+    properties.register()
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile(properties.SUITE)
+
+
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> Iterator[None]:
     """Let no test hear of what others lost, which services failed them, or how loud they set the loggers."""

@@ -7,29 +7,17 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from alkyone.databases import NOON
+from alkyone.queues import QUEUES, Queue
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import (
-    ChannelSeen,
-    Discovery,
-    Failure,
-    PollOutcome,
-    Sample,
-    SourceOutcome,
-    SourceSeed,
-    Stage,
-    TermOutcome,
-    TrackOutcome,
-    WatchEntry,
-)
+from atlas.adapters.records import Failure, Sample, TrackOutcome, WatchEntry
 from atlas.errors import LeaseLost
 
 SOON = NOON + timedelta(minutes=9)
@@ -39,85 +27,6 @@ NEXT = NOON + timedelta(hours=1)
 
 def entry(number: int, due: datetime = NOON) -> WatchEntry:
     return WatchEntry(f"video{number:06}", NOON, "HOURLY", due)
-
-
-class Queue(NamedTuple):
-    """How to use one of the queues, whatever it holds."""
-
-    fill: Callable[[MaiaDAO, int], Awaitable[object]]
-    claim: Callable[[MaiaDAO, int, datetime], Awaitable[list[Any]]]
-    done: Callable[[MaiaDAO, list[Any], UUID], Awaitable[object]]
-    fail: Callable[[MaiaDAO, list[Failure]], Awaitable[object]]
-    release: Callable[[MaiaDAO, UUID], Awaitable[int]]
-    key: str
-
-
-async def fill_stages(dao: MaiaDAO, rows: int, stage: Stage) -> None:
-    found = [
-        Discovery(f"video{number:06}", "UC1", "A video", NOON, tracking_tier="HOURLY", next_track_at=NEXT)
-        for number in range(rows)
-    ]
-    await dao.ingest_video_metadata(found, stages=(stage,), now=NOON)
-
-
-QUEUES = {
-    "search terms": Queue(
-        lambda dao, rows: dao.add_to_search_queue([f"term {n}" for n in range(rows)], now=NOON),
-        lambda dao, size, now: dao.fetch_hunter_batch(size, now=now),
-        lambda dao, rows, token: dao.update_search_state(
-            [TermOutcome(row["id"], token, NEXT) for row in rows], now=NOON
-        ),
-        lambda dao, failures: dao.fail_searches(failures),
-        lambda dao, token: dao.release_searches(token),
-        "id",
-    ),
-    "channels": Queue(
-        lambda dao, rows: dao.add_channels([ChannelSeen(f"UC{n}") for n in range(rows)], in_roster=True, now=NOON),
-        lambda dao, size, now: dao.fetch_channel_batch(size, now=now),
-        lambda dao, rows, token: dao.update_channel_polls(
-            [PollOutcome(row["id"], token, NEXT, 0.5) for row in rows], now=NOON
-        ),
-        lambda dao, failures: dao.fail_channel_polls(failures),
-        lambda dao, token: dao.release_channels(token, now=NOON),
-        "id",
-    ),
-    "watchlist": Queue(
-        lambda dao, rows: dao.add_to_watchlist([entry(n) for n in range(rows)], now=NOON),
-        lambda dao, size, now: dao.fetch_tracking_batch(size, now=now),
-        lambda dao, rows, token: dao.update_watchlist_schedule(
-            [TrackOutcome(row["video_id"], token, "HOURLY", NEXT, 1, None, 0, None) for row in rows], now=NOON
-        ),
-        lambda dao, failures: dao.fail_tracking(failures),
-        lambda dao, token: dao.release_tracking(token, now=NOON),
-        "video_id",
-    ),
-    "sources": Queue(
-        lambda dao, rows: dao.add_sources("walk", [SourceSeed(f"UC{n}", NOON) for n in range(rows)], now=NOON),
-        lambda dao, size, now: dao.fetch_source_batch("walk", size, now=now),
-        lambda dao, rows, token: dao.update_sources(
-            "walk", [SourceOutcome(row["name"], token, NEXT) for row in rows], now=NOON
-        ),
-        lambda dao, failures: dao.fail_sources("walk", failures),
-        lambda dao, token: dao.release_sources("walk", token, now=NOON),
-        "name",
-    ),
-    "painter stages": Queue(
-        lambda dao, rows: fill_stages(dao, rows, "painter"),
-        lambda dao, size, now: dao.fetch_painter_targets(size, now=now),
-        lambda dao, rows, token: dao.mark_video_done([row["video_id"] for row in rows], "painter", token),
-        lambda dao, failures: dao.fail_stage(failures, "painter"),
-        lambda dao, token: dao.release_stage(token, now=NOON),
-        "video_id",
-    ),
-    "scribe stages": Queue(
-        lambda dao, rows: fill_stages(dao, rows, "scribe"),
-        lambda dao, size, now: dao.fetch_scribe_batch(size, now=now),
-        lambda dao, rows, token: dao.mark_video_done([row["video_id"] for row in rows], "scribe", token),
-        lambda dao, failures: dao.fail_stage(failures, "scribe"),
-        lambda dao, token: dao.release_stage(token, now=NOON),
-        "video_id",
-    ),
-}
 
 
 @pytest.fixture(params=QUEUES.values(), ids=QUEUES.keys())
@@ -131,8 +40,12 @@ def token_of(rows: list[Any]) -> UUID:
     return token
 
 
+async def finish(queue: Queue, dao: MaiaDAO, rows: list[Any]) -> None:
+    await queue.done(dao, [row[queue.key] for row in rows], token_of(rows), NEXT, NOON)
+
+
 async def test_a_claim_has_one_token_and_hides_its_rows_from_the_next(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 5)
+    await queue.fill(dao, range(5), NOON)
     first = await queue.claim(dao, 3, NOON)
     second = await queue.claim(dao, 3, SOON)
     assert (len(first), len(second)) == (3, 2)
@@ -141,7 +54,7 @@ async def test_a_claim_has_one_token_and_hides_its_rows_from_the_next(queue: Que
 
 
 async def test_the_rows_of_a_dead_worker_come_back_when_its_lease_runs_out(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 3)
+    await queue.fill(dao, range(3), NOON)
     dead = await queue.claim(dao, 3, NOON)
     assert await queue.claim(dao, 3, LATE - timedelta(seconds=1)) == []
     heir = await queue.claim(dao, 3, LATE)
@@ -149,36 +62,36 @@ async def test_the_rows_of_a_dead_worker_come_back_when_its_lease_runs_out(queue
 
 
 async def test_work_that_is_done_is_not_due_until_its_time(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 3)
+    await queue.fill(dao, range(3), NOON)
     rows = await queue.claim(dao, 3, NOON)
-    await queue.done(dao, rows, token_of(rows))
+    await finish(queue, dao, rows)
     assert await queue.claim(dao, 3, LATE) == []
 
 
 async def test_who_completes_after_somebody_else_took_over_has_lost_the_lease(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 3)
+    await queue.fill(dao, range(3), NOON)
     slow = await queue.claim(dao, 3, NOON)
     heir = await queue.claim(dao, 2, LATE)
     with pytest.raises(LeaseLost) as lost:
-        await queue.done(dao, slow, token_of(slow))
+        await finish(queue, dao, slow)
     assert lost.value.missing == 2
     # Nothing of the slow worker's stays, not even of the one row that nobody took.
     assert len(await queue.claim(dao, 3, LATE)) == 1
-    await queue.done(dao, heir, token_of(heir))
+    await finish(queue, dao, heir)
 
 
 async def test_nobody_completes_twice_or_with_a_strange_token(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 3)
+    await queue.fill(dao, range(3), NOON)
     rows = await queue.claim(dao, 3, NOON)
     with pytest.raises(LeaseLost):
-        await queue.done(dao, rows, uuid4())
-    await queue.done(dao, rows, token_of(rows))
+        await queue.done(dao, [row[queue.key] for row in rows], uuid4(), NEXT, NOON)
+    await finish(queue, dao, rows)
     with pytest.raises(LeaseLost):
-        await queue.done(dao, rows, token_of(rows))
+        await finish(queue, dao, rows)
 
 
 async def test_what_failed_is_counted_and_waits_for_its_next_attempt(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 2)
+    await queue.fill(dao, range(2), NOON)
     rows = await queue.claim(dao, 2, NOON)
     await queue.fail(dao, [Failure(r[queue.key], r["lease_token"], "HTTP 503 " * 999, NEXT) for r in rows])
     assert await queue.claim(dao, 2, LATE) == []
@@ -186,33 +99,33 @@ async def test_what_failed_is_counted_and_waits_for_its_next_attempt(queue: Queu
 
 
 async def test_a_failure_reported_with_a_lost_lease_changes_nothing(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 1)
+    await queue.fill(dao, range(1), NOON)
     (row,) = await queue.claim(dao, 1, NOON)
     (heir,) = await queue.claim(dao, 1, LATE)
     with pytest.raises(LeaseLost):
         await queue.fail(dao, [Failure(row[queue.key], row["lease_token"], "late", NEXT)])
-    await queue.done(dao, [heir], heir["lease_token"])
+    await finish(queue, dao, [heir])
 
 
 async def test_released_rows_are_due_at_once_and_nothing_is_counted(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 4)
+    await queue.fill(dao, range(4), NOON)
     rows = await queue.claim(dao, 3, NOON)
-    assert await queue.release(dao, token_of(rows)) == 3
-    assert await queue.release(dao, token_of(rows)) == 0
+    assert await queue.release(dao, token_of(rows), NOON) == 3
+    assert await queue.release(dao, token_of(rows), NOON) == 0
     again = await queue.claim(dao, 9, NOON)
     assert len(again) == 4
     assert {row["attempts"] for row in again} == {0}
 
 
 async def test_a_release_gives_back_only_what_was_not_settled(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 3)
+    await queue.fill(dao, range(3), NOON)
     rows = await queue.claim(dao, 3, NOON)
-    await queue.done(dao, rows[:1], token_of(rows))
-    assert await queue.release(dao, token_of(rows)) == 2
+    await finish(queue, dao, rows[:1])
+    assert await queue.release(dao, token_of(rows), NOON) == 2
 
 
 async def test_eight_workers_never_hold_the_same_row(queue: Queue, dao: MaiaDAO) -> None:
-    await queue.fill(dao, 400)
+    await queue.fill(dao, range(400), NOON)
 
     async def work() -> list[Any]:
         mine: list[Any] = []
@@ -227,7 +140,7 @@ async def test_eight_workers_never_hold_the_same_row(queue: Queue, dao: MaiaDAO)
 
 async def test_an_empty_batch_is_no_loss(queue: Queue, dao: MaiaDAO) -> None:
     await queue.fail(dao, [])
-    await queue.done(dao, [], uuid4())
+    await queue.done(dao, [], uuid4(), NEXT, NOON)
     assert await dao.log_video_stats_batch([]) == 0
 
 
@@ -262,7 +175,7 @@ async def test_samples_and_schedule_of_a_transaction_that_fails_are_both_gone(da
 
 
 async def test_a_stage_that_nobody_could_try_is_put_off_without_an_attempt(dao: MaiaDAO) -> None:
-    await fill_stages(dao, 2, "scribe")
+    await QUEUES["scribe stages"].fill(dao, range(2), NOON)
     rows = await dao.fetch_scribe_targets(now=NOON)
     late, lost = [Failure(row["video_id"], row["lease_token"], "no quota", NEXT) for row in rows]
     with pytest.raises(LeaseLost):

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from atlas import clock
@@ -292,67 +288,3 @@ async def test_a_spent_bucket_is_announced_once_a_day_whoever_notices(
         ("q", "search", "2026-11-10"),
         ("p", "search", "2026-11-11"),
     ]
-
-
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(["reserve", "reserve", "reserve", "refund", "refused", "pass time"]),
-        st.sampled_from(["p", "q"]),
-        st.sampled_from(get_args(Bucket)),
-        st.integers(1, 45),
-    ),
-    max_size=25,
-)
-
-
-def test_the_ledger_agrees_with_a_simple_model(conninfo: str) -> None:
-    examples = count()
-    limit = 100
-    limits: dict[Bucket, int] = dict.fromkeys(get_args(Bucket), limit)
-
-    async def agree(database: DatabaseManager, plan: list[tuple[str, str, Bucket, int]]) -> None:
-        example = next(examples)
-        ledger = QuotaLedger(database, limits)
-        now = utc("2026-10-31 12:00")  # the long day is near
-        used: defaultdict[object, int] = defaultdict(int)
-        spent: set[object] = set()
-        for action, name, bucket, units in plan:
-            project = f"{name}-{example}"
-            row = (project, bucket, pacific_day(now))
-            if action == "reserve":
-                fits = row not in spent and used[row] + units <= limit
-                try:
-                    await ledger.reserve(project, bucket, units, now=now)
-                except QuotaExhausted:
-                    assert not fits
-                else:
-                    assert fits
-                    used[row] += units
-            elif action == "refund":
-                await ledger.refund(project, bucket, units, now=now)
-                used[row] = max(used[row] - units, 0)
-            elif action == "refused":
-                await ledger.refused(project, bucket, units, now=now)
-                used[row] = max(used[row] - units, 0)
-                spent.add(row)
-            else:
-                now += timedelta(hours=units)
-            for other in ("p", "q"):
-                row = (f"{other}-{example}", bucket, pacific_day(now))
-                left = 0 if row in spent else limit - used[row]
-                assert await ledger.left(bucket, [f"{other}-{example}"], now=now) == left
-                (use,) = [use for use in await ledger.usage([row[0]], now=now) if use.bucket == bucket]
-                assert sum(use.purposes.values()) == use.used == used[row]
-
-    with asyncio.Runner() as runner:
-        database = DatabaseManager(conninfo)
-
-        @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        @given(steps)
-        def agrees(plan: list[tuple[str, str, Bucket, int]]) -> None:
-            runner.run(agree(database, plan))
-
-        try:
-            agrees()
-        finally:
-            runner.run(database.close())
