@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alkyone.properties import examples
 from atlas.testing import MemoryVault
 from atlas.vault import LocalVault
 from atlas.vault import shards as shard_module
 from atlas.vault.shards import (
     EVENTS,
+    KINDS,
     METADATA,
     METRICS,
     ROW_GROUP,
@@ -32,6 +34,7 @@ from atlas.vault.shards import (
     digest,
     encode,
     pack,
+    pack_day,
     select,
 )
 
@@ -181,6 +184,49 @@ def test_lists_are_told_apart(one: list[str | None] | None, other: list[str | No
     found = [rows_of(METADATA, [{"video_id": "a", "observed_at": NOON, "tags": tags}]) for tags in (one, other)]
 
     assert digest(METADATA, found[0]) != digest(METADATA, found[1])
+
+
+CELLS: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): words.map(lambda text: text or ""),
+    pa.int64(): st.integers(0, 3) | st.integers(0, 2**63 - 1),
+    pa.float64(): st.floats(0, 10),
+    pa.bool_(): st.booleans(),
+    pa.binary(): st.binary(max_size=4),
+    pa.timestamp("us", tz="UTC"): st.integers(0, 5).map(lambda step: NOON + step * timedelta(hours=1)),
+}
+
+
+def cell(kind: pa.DataType, *, nullable: bool) -> st.SearchStrategy[Any]:
+    if pa.types.is_list(kind):
+        found = st.lists(cell(kind.value_type, nullable=kind.value_field.nullable), max_size=2)
+    elif pa.types.is_struct(kind):
+        found = st.fixed_dictionaries({field.name: cell(field.type, nullable=field.nullable) for field in kind})
+    else:
+        found = CELLS[kind]
+    return st.none() | found if nullable else found
+
+
+def whole_rows(kind: Kind) -> st.SearchStrategy[list[Row]]:
+    row = {field.name: cell(field.type, nullable=field.nullable) for field in kind.schema}
+    return st.lists(st.fixed_dictionaries(row), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+@given(data=st.data())
+@examples(60)
+def test_another_value_in_any_cell_is_another_name(kind: Kind, data: st.DataObject) -> None:
+    rows = data.draw(whole_rows(kind))
+    field = data.draw(st.sampled_from(list(kind.schema)))
+    place = data.draw(st.integers(0, len(rows) - 1))
+    changed = [dict(row) for row in rows]
+    changed[place][field.name] = data.draw(cell(field.type, nullable=field.nullable))
+
+    tables = [canonical(kind, pa.Table.from_pylist(found, schema=kind.schema)) for found in (rows, changed)]
+
+    same = tables[0].to_pylist() == tables[1].to_pylist()
+    assert (
+        pack_day(kind, NOON.date(), tables[0]).info.path == pack_day(kind, NOON.date(), tables[1]).info.path
+    ) is same
 
 
 def test_what_lies_under_an_absent_value_is_no_content() -> None:

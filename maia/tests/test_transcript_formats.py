@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from html import escape
 from pathlib import Path
 
 import orjson
@@ -211,6 +213,12 @@ def json3(*events: object) -> bytes:
             id="timed text, third format: words with times, appended newlines",
         ),
         pytest.param(
+            "srt",
+            b"1\n00:00:01,500 --> 00:00:02,500\na&#" + b"1" * 5_000 + b";b\n",
+            [Segment(1.5, 1.0, "a\ufffdb")],
+            id="SubRip: a character's number without an end",
+        ),
+        pytest.param(
             "xml",
             b'<timedtext><text t="80" d="4240">so &lt;i&gt;today&lt;/i&gt;</text></timedtext>',
             [Segment(0.08, 4.24, "so today")],
@@ -259,16 +267,80 @@ SCRAPS = st.sampled_from([
 @pytest.mark.parametrize("form", FORMATS)
 @given(data=st.binary() | st.lists(SCRAPS | st.binary(max_size=8)).map(b"".join))
 def test_any_bytes_are_segments_or_the_one_error(form: Format, data: bytes) -> None:
-    try:
-        segments = parse(data, form)
-    except MalformedTranscript:
-        return
+    with suppress(MalformedTranscript):
+        in_order(parse(data, form))
+
+
+def in_order(segments: list[Segment]) -> None:
+    """Hold segments to what they promise."""
     assert segments == sorted(segments, key=lambda segment: segment.start)
     for segment in segments:
         assert segment.start >= 0
         assert segment.duration >= 0
         assert segment.text == " ".join(segment.text.split()) != ""
     Transcript("en", tuple(segments), None, "here").text.encode()
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+pieces = json | st.lists(json | st.fixed_dictionaries({"utf8": json}), max_size=4)
+events = st.lists(
+    json | st.fixed_dictionaries({}, optional={"tStartMs": json, "dDurationMs": json, "segs": pieces}), max_size=5
+)
+
+
+@given(data=json | st.fixed_dictionaries({"events": json | events}))
+def test_any_json_is_segments_or_the_one_error(data: object) -> None:
+    with suppress(MalformedTranscript):
+        in_order(parse(orjson.dumps(data), "json3"))
+
+
+said = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9).map(escape) | st.sampled_from(
+    ["&amp;#" + "1" * 5_000 + ";", "&amp;#xD800;", "&amp;amp;lt;", "&#10;", "<b>x</b>", "<!-- x -->", "<![CDATA[<]]>"]
+)
+times = st.sampled_from(["", "0", "1.5", "-1", "nan", "inf", "1e400", "9" * 400, "x", "\u0663"])
+marks = st.dictionaries(st.sampled_from(["start", "dur", "t", "d", "x"]), times).map(
+    lambda given_: "".join(f' {name}="{value}"' for name, value in given_.items())
+)
+lines = st.builds("<{0}{1}>{2}</{0}>".format, st.sampled_from(["text", "p", "body", "s"]), marks, said)
+
+
+@given(root=st.sampled_from(["transcript", "timedtext"]), inside=st.lists(lines), body=st.booleans())
+def test_any_timed_text_is_segments(root: str, inside: list[str], body: bool) -> None:
+    told = "".join(inside)
+    document = f"<{root}>{f'<body>{told}</body>' if body else told}</{root}>"
+    with suppress(MalformedTranscript):  # of control characters XML allows few
+        in_order(parse(document.encode(), "xml"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("form", "begin", "repeated", "end"),
+    [
+        pytest.param("vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\n", part, "", id=f"vtt {part!r}")
+        for part in ("<", "<a", "<0:", "<1:11:", "{\\", "&", "&#", "&#1", "x ", "\n", " ", "a\n\n", "NOTE\n", "STYLE\n")
+    ]
+    + [
+        pytest.param("vtt", "WEBVTT\n\n", "00:00.000 --> 00:00.010\nx\n\n", "", id="vtt flashes"),
+        pytest.param("srt", "1\n00:00:00,000 --> 00:00:01,000\n", "x\n", "", id="srt lines"),
+        pytest.param("srt", "", "1\n\n", "", id="srt numbers"),
+        pytest.param("xml", "<transcript>", "<p t='1'>", "", id="xml open elements"),
+        pytest.param("xml", "<transcript><text start='1'>", "x&amp;amp;", "</text></transcript>", id="xml entities"),
+        pytest.param("xml", "<transcript a='", "x", "", id="xml without an end"),
+        pytest.param("json3", "", "[", "", id="json3 brackets"),
+        pytest.param("json3", '{"events":[', '{"segs":[{"utf8":"a"}]},', "{}]}", id="json3 events"),
+    ],
+)  # fmt: skip
+def test_hostile_captions_take_time_in_proportion_to_their_length(
+    form: Format, begin: str, repeated: str, end: str
+) -> None:
+    """A quadratic reader would be at it for an hour."""
+    data = (begin + repeated * (400_000 // len(repeated)) + end).encode()
+    with suppress(MalformedTranscript):
+        in_order(parse(data, form))
 
 
 ANSWER = st.recursive(

@@ -278,6 +278,11 @@ def test_the_bodys_code_counts_more_than_the_status() -> None:
         pytest.param({"Retry-After": "soon"}, None, id="no number"),
         pytest.param({"Retry-After": "-3"}, None, id="negative"),
         pytest.param({"Retry-After": "9" * 400}, None, id="beyond time"),
+        pytest.param(
+            {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Date": "Tue, 10 Nov 2026 12:00:00 GMT"},
+            None,
+            id="a date beyond time",
+        ),
         pytest.param({}, None, id="none"),
     ],
 )
@@ -349,6 +354,14 @@ def test_any_json_makes_a_typed_error(status: int, document: Any) -> None:
     assert error.status in range(100, 600)
 
 
-@given(st.integers(100, 599), st.binary(max_size=200), st.dictionaries(st.just("Retry-After"), st.text(max_size=30)))
+numbers = st.integers(-9, 10**25).map(str)
+dates = st.builds("Mon, {} Jan {} {}:00:{} {}".format, numbers, numbers, numbers, numbers, numbers | st.just("GMT"))
+whens = st.text(max_size=30) | numbers | dates
+
+
+@given(
+    st.integers(100, 599), st.binary(max_size=200),
+    st.dictionaries(st.sampled_from(["Retry-After", "retry-after", "Date"]), whens),
+)  # fmt: skip
 def test_any_bytes_make_a_typed_error(status: int, body: bytes, headers: dict[str, str]) -> None:
     assert type(classify(status, body, headers)) is not ApiError

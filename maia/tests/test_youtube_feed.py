@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,25 @@ def test_any_bytes_are_a_feed_or_unavailable(body: bytes) -> None:
         parse_feed(body)
     except ApiUnavailable:
         return
+
+
+texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Z"]), max_size=9).map(escape)
+names = st.sampled_from([
+    "entry", "yt:videoId", "yt:channelId", "title", "author", "name", "published", "updated", "media:group",
+    "media:community", "media:statistics",
+])  # fmt: skip
+marks = st.sampled_from(["", ' views="7"', ' views="-1"', f' views="{"9" * 5_000}"', ' views="\u0663"', ' x=""'])
+parts = st.recursive(
+    texts | st.sampled_from(["2026-08-08T12:00:00+00:00", "9999-12-31T23:59:59-23:59", "&#10;", "<!-- -->"]),
+    lambda inner: st.builds("<{0}{1}>{2}</{0}>".format, names, marks, st.lists(inner, max_size=4).map("".join)),
+    max_leaves=20,
+)
+
+
+@given(parts)
+def test_any_elements_are_a_feed_of_whole_entries(inside: str) -> None:
+    head = FEED[: FEED.index(b"<title>")]
+    for entry in parse_feed(head + inside.encode() + b"</feed>"):
+        assert entry.video_id
+        assert entry.views is None or 0 <= entry.views < 2**63
+        assert entry.published_at is None or entry.published_at.utcoffset() == timedelta(0)

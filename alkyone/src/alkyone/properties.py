@@ -30,5 +30,5 @@ def register() -> None:
 
 def examples(number: int, *, steps: int | None = None) -> settings:
     """Try ``number`` examples, each of up to ``steps`` where it has any; twenty times as many in a search."""
-    tried = number * settings.default.max_examples // _USUAL
+    tried = number * settings().max_examples // _USUAL
     return settings(max_examples=tried) if steps is None else settings(max_examples=tried, stateful_step_count=steps)

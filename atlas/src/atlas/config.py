@@ -35,6 +35,12 @@ COMPLIANT_RETENTION_DAYS = 30
 SECRETS_DIR = Path("/run/secrets")
 """Where Docker and Podman put the secrets of a container."""
 
+A_CENTURY = 36_500
+"""Days; longer ones leave the calendar."""
+
+MOST = 10**9
+"""No count that can be set is larger: PostgreSQL's integers hold it."""
+
 _RANGES = (
     ("GATE_MIN_DURATION_SECONDS", "GATE_MAX_DURATION_SECONDS"),
     ("GATE_MIN_SUBSCRIBERS", "GATE_MAX_SUBSCRIBERS"),
@@ -65,6 +71,18 @@ def _has_a_word(text: str) -> str:
     return text
 
 
+def _can_be_found(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path holds a NUL")
+    try:
+        path.expanduser()
+    except RuntimeError:
+        raise ValueError("nobody knows the home that ~ stands for") from None
+    return path
+
+
+Location = Annotated[Path, AfterValidator(_can_be_found)]
+"""A path, which may begin with a home: ``~`` or ``~user``."""
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 """A BCP 47 tag; it stands for every tag that begins with it."""
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
@@ -99,8 +117,10 @@ class Settings(BaseSettings):
     ENV: Literal["dev", "test", "prod"] = Field(
         default="dev", description="prod refuses the embedded database and the local vault"
     )
-    PLEIADES_HOME: Path = Field(
-        default=Path("~/.pleiades"), description="where the embedded database and the local vault live"
+    PLEIADES_HOME: Location = Field(
+        default=Path("~/.pleiades"),
+        validate_default=True,
+        description="where the embedded database and the local vault live",
     )
 
     PLEIADES_SECRETS_DIR: Path = Field(
@@ -114,13 +134,13 @@ class Settings(BaseSettings):
         description="PostgreSQL 15+ with pgvector 0.8+, postgresql://user:password@host:5432/name; "
         "unset: an embedded server",
     )
-    PLEIADES_PG_BIN: Path | None = Field(
+    PLEIADES_PG_BIN: Location | None = Field(
         default=None, description="folder of PostgreSQL programs for the embedded server; unset: the wheel's"
     )
     VAULT_PROVIDER: Literal["local", "huggingface", "gcs", "s3"] = Field(
         default="local", description="where archived data goes: local, huggingface, gcs or s3"
     )
-    LOCAL_VAULT_PATH: Path | None = Field(
+    LOCAL_VAULT_PATH: Location | None = Field(
         default=None, description="the local vault's folder; unset: PLEIADES_HOME/vault"
     )
     HF_DATASET_ID: str | None = Field(
@@ -133,7 +153,7 @@ class Settings(BaseSettings):
     GCS_BUCKET_NAME: str | None = Field(
         default=None, description="the Google Cloud Storage bucket of the vault, without gs://"
     )
-    GOOGLE_APPLICATION_CREDENTIALS: Path | None = Field(
+    GOOGLE_APPLICATION_CREDENTIALS: Location | None = Field(
         default=None,
         description="file with the credentials for Google Cloud; unset: those that the machine has, as gcloud sets up",
     )
@@ -146,16 +166,20 @@ class Settings(BaseSettings):
         description="http:// or https:// address of another store that speaks S3 (MinIO, R2, …); unset: AWS",
         pattern=r"^https?://",
     )
-    VAULT_CACHE_DIR: Path | None = Field(
+    VAULT_CACHE_DIR: Location | None = Field(
         default=None,
         description="folder for what was read from a remote vault; unset: PLEIADES_HOME/cache",
     )
     VAULT_CACHE_MB: int = Field(
-        default=1024, ge=0, description="megabytes that the folder may hold; 0: keep nothing, read it anew each time"
+        default=1024,
+        ge=0,
+        le=MOST,
+        description="megabytes that the folder may hold; 0: keep nothing, read it anew each time",
     )
     VAULT_RETENTION_DAYS: int | None = Field(
         default=None,
         ge=1,
+        le=A_CENTURY,
         description="days a sample stays in the vault; unset: for ever, and in compliance mode never more than 30",
     )
 
@@ -189,19 +213,21 @@ class Settings(BaseSettings):
     HYDRA_ENABLED: bool = Field(default=True, description="move to another key when one is disabled")
 
     # Daily defaults of a project: YouTube Data API, "Quota costs", as of November 2026.
-    QUOTA_SEARCH_PER_DAY: int = Field(default=100, ge=0, description="calls of search.list per project and Pacific day")
+    QUOTA_SEARCH_PER_DAY: int = Field(
+        default=100, ge=0, le=MOST, description="calls of search.list per project and Pacific day"
+    )
     QUOTA_STATS_PER_DAY: int = Field(
-        default=10_000, ge=0, description="calls of videos.batchGetStats per project and Pacific day"
+        default=10_000, ge=0, le=MOST, description="calls of videos.batchGetStats per project and Pacific day"
     )
     QUOTA_GENERAL_PER_DAY: int = Field(
-        default=10_000, ge=0, description="units for everything else per project and Pacific day"
+        default=10_000, ge=0, le=MOST, description="units for everything else per project and Pacific day"
     )
 
     GATE_MIN_DURATION_SECONDS: int | None = Field(
-        default=None, ge=0, le=10**9, description="the Hunter keeps no video shorter than this many seconds; unset: any"
+        default=None, ge=0, le=MOST, description="the Hunter keeps no video shorter than this many seconds; unset: any"
     )
     GATE_MAX_DURATION_SECONDS: int | None = Field(
-        default=None, ge=0, le=10**9, description="the Hunter keeps no video longer than this many seconds; unset: any"
+        default=None, ge=0, le=MOST, description="the Hunter keeps no video longer than this many seconds; unset: any"
     )
     GATE_ACCEPT_LIVE: bool = Field(
         default=False,
@@ -233,13 +259,19 @@ class Settings(BaseSettings):
         description='words and phrases that no title or tag may hold, as a JSON list such as ["asmr", "free gems"]',
     )
     GATE_MIN_SUBSCRIBERS: int | None = Field(
-        default=None, ge=0, description="the Hunter keeps no video of a channel with fewer subscribers; unset: any"
+        default=None,
+        ge=0,
+        le=MOST,
+        description="the Hunter keeps no video of a channel with fewer subscribers; unset: any",
     )
     GATE_MAX_SUBSCRIBERS: int | None = Field(
-        default=None, ge=0, description="the Hunter keeps no video of a channel with more subscribers; unset: any"
+        default=None,
+        ge=0,
+        le=MOST,
+        description="the Hunter keeps no video of a channel with more subscribers; unset: any",
     )
     HUNTER_FEEDS: int = Field(
-        default=100, ge=0, description="channel feeds (RSS, free) that a Hunter's run may look at; 0: none"
+        default=100, ge=0, le=MOST, description="channel feeds (RSS, free) that a Hunter's run may look at; 0: none"
     )
     HUNTER_WALK_SHARE: float = Field(
         default=0.5,
@@ -248,7 +280,7 @@ class Settings(BaseSettings):
         description="share of the polls that back catalogues may take while new uploads wait to be read; 0: no walks",
     )
     HUNTER_NEW_TERMS: int = Field(
-        default=10, ge=0, description="search terms that a Hunter's run may take up from tags; 0: none"
+        default=10, ge=0, le=MOST, description="search terms that a Hunter's run may take up from tags; 0: none"
     )
 
     VIDEO_STAGES: tuple[Stage, ...] = Field(
@@ -261,7 +293,7 @@ class Settings(BaseSettings):
         description="where the Scribe finds what is said: nowhere, in your own files, by YouTube's API for your own "
         "channels, or by youtube-transcript-api, which compliance mode refuses",
     )
-    TRANSCRIPT_FOLDER: Path | None = Field(
+    TRANSCRIPT_FOLDER: Location | None = Field(
         default=None, description="folder of caption files, VIDEO_ID.LANGUAGE.vtt and such; also json3, srt and xml"
     )
     TRANSCRIPTS_PER_MINUTE: int = Field(
@@ -277,7 +309,7 @@ class Settings(BaseSettings):
         le=1280,
         description="pixels; the widest of YouTube's pictures to keep, which come in 320, 480, 640 and 1280",
     )
-    FRAME_FOLDER: Path | None = Field(
+    FRAME_FOLDER: Location | None = Field(
         default=None,
         description="folder of your own frames for FRAME_SOURCE=local, as VIDEO/0.jpg or VIDEO_0.jpg; PNG, WebP too",
     )
@@ -297,17 +329,22 @@ class Settings(BaseSettings):
         default=None, description="what the model file's SHA-256 must be; unset: not checked", pattern=r"^[0-9a-f]{64}$"
     )
     MAX_VECTORS: int = Field(
-        default=40_000, ge=1_000, description="vectors of frames that stay in SQL, 2.6 KB each; the oldest make room"
+        default=40_000,
+        ge=1_000,
+        le=MOST,
+        description="vectors of frames that stay in SQL, 2.6 KB each; the oldest make room",
     )
     JANITOR_ENABLED: bool = Field(default=True, description="false: the Janitor does nothing")
-    JANITOR_RETENTION_DAYS: int = Field(default=7, ge=1, description="days a sample or a video stays in SQL")
-    JANITOR_EVENT_RETENTION_DAYS: int = Field(default=3, ge=1, description="days an event stays in SQL")
+    JANITOR_RETENTION_DAYS: int = Field(
+        default=7, ge=1, le=A_CENTURY, description="days a sample or a video stays in SQL"
+    )
+    JANITOR_EVENT_RETENTION_DAYS: int = Field(default=3, ge=1, le=A_CENTURY, description="days an event stays in SQL")
     JANITOR_SAFETY_CHECK: bool = Field(
         default=True,
         description="delete a video only when its metadata was read back from the vault and its stages ended",
     )
     JANITOR_SQL_BUDGET_MB: int = Field(
-        default=512, ge=64, description="megabytes; above this database size closed days are archived early"
+        default=512, ge=64, le=MOST, description="megabytes; above this database size closed days are archived early"
     )
 
     EVENT_BUS_ENABLED: bool = Field(
@@ -523,11 +560,14 @@ def _secrets_folder() -> Path | None:
         ConfigurationError: the one that was asked for is not there.
     """
     asked = os.environ.get("PLEIADES_SECRETS_DIR")
-    folder = Path(asked).expanduser() if asked else SECRETS_DIR
+    try:
+        folder = Path(asked).expanduser() if asked else SECRETS_DIR
+    except RuntimeError:
+        raise ConfigurationError("PLEIADES_SECRETS_DIR: nobody knows the home that ~ stands for") from None
     if folder.is_dir():
         return folder
     if asked:
-        raise ConfigurationError(f"PLEIADES_SECRETS_DIR: there is no folder {folder}")
+        raise ConfigurationError(f"PLEIADES_SECRETS_DIR: there is no folder {asked!r}")
     return None
 
 

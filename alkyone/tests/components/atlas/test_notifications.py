@@ -473,7 +473,9 @@ async def test_a_ban_that_names_no_time_leaves_the_webhook_in_peace(
     assert losses == {"alert": 2}
 
 
-@pytest.mark.parametrize("wish", ["soon", None, [], {"seconds": 1}, "nan", "inf", 1e300], ids=lambda wish: f"{wish!r}")
+@pytest.mark.parametrize(
+    "wish", ["soon", None, [], {"seconds": 1}, "nan", "inf", 1e300, -5], ids=lambda wish: f"{wish!r}"
+)
 async def test_a_429_that_makes_no_sense_is_no_harm(
     notifier: DiscordNotifier, discord: DiscordStandin, wish: object
 ) -> None:

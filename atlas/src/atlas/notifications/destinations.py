@@ -254,6 +254,7 @@ def _said(body: bytes) -> Mapping[str, object]:
 
 def _seconds(wish: object) -> timedelta | None:
     try:
-        return timedelta(seconds=float(str(wish)))
+        seconds = timedelta(seconds=float(str(wish)))
     except (ValueError, OverflowError):
         return None
+    return seconds if seconds >= timedelta(0) else None

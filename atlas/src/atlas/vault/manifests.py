@@ -84,9 +84,10 @@ class Manifest:
                 replaces=tuple(document.pop("replaces", ())),
                 info=_info(document),
             )
+            as_written = manifest.info.manifest_path == path and manifest.to_bytes() == data
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise VaultCorrupt(f"not a manifest ({type(exc).__name__})", path=path) from exc
-        if manifest.info.manifest_path != path or manifest.to_bytes() != data:
+        if not as_written:
             raise VaultCorrupt("not the manifest that was written", path=path)
         return manifest
 

@@ -39,6 +39,9 @@ MARGIN = timedelta(minutes=1)
 SHORT_LIVED = timedelta(minutes=5)
 """How long a token is taken to last that comes without saying so; Google's last an hour."""
 
+LONGEST_LIVED_SECONDS = 86_400
+"""A token is renewed after so long, whatever it says."""
+
 
 SCOPE_REASONS = frozenset({"ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"})
 """The permission is good, but not for this (google.api.ErrorReason, and the old layout's word)."""
@@ -160,7 +163,9 @@ def _granted(body: bytes) -> tuple[str, timedelta]:
     token, seconds = told.get("access_token"), told.get("expires_in")
     if not isinstance(token, str) or not token:
         raise ApiUnavailable("noToken", status=200, message="an answer without a token")
-    return token, timedelta(seconds=seconds) if isinstance(seconds, int) and seconds > 0 else SHORT_LIVED
+    if type(seconds) is not int or seconds <= 0:
+        return token, SHORT_LIVED
+    return token, timedelta(seconds=min(seconds, LONGEST_LIVED_SECONDS))
 
 
 def _refused(error: ApiError) -> ConfigurationError:

@@ -41,6 +41,8 @@ _FLASH_SECONDS = 0.05
 _TAGS = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>")
 _OVERRIDES = re.compile(r"\{\\[^{}]*\}")  # SubRip files carry those of Advanced SubStation: {\an8}
 _WORD_TIME = re.compile(r"<\d+:\d\d(?::\d\d)?\.\d+>")
+_ENDLESS = re.compile(r"&#\d{1000,};?")
+"""No character has such a number; Python refuses to read numbers of more than 4,300 digits, with an error."""
 _UNSEEN = re.compile(r"[\u200b\u2060\ufeff\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -80,8 +82,12 @@ def _segment(start: float, duration: float, text: str) -> Iterator[Segment]:
 
 def plain_text(text: str) -> str:
     """Make one line of a text, without tags, entities, invisible characters and surplus space."""
-    bare = unescape(_OVERRIDES.sub("", _TAGS.sub("", text)))  # entities last: a tag that is written out stays
+    bare = _unescaped(_OVERRIDES.sub("", _TAGS.sub("", text)))  # entities last: a tag that is written out stays
     return " ".join(_UNSEEN.sub("", bare).split())
+
+
+def _unescaped(text: str) -> str:
+    return unescape(_ENDLESS.sub("\ufffd", text))
 
 
 def decode(data: bytes) -> str:
@@ -193,4 +199,4 @@ def _timed_text(data: bytes) -> Iterator[Segment]:
 
 
 def _said(line: Element) -> str:
-    return unescape("".join(line.itertext()))  # what is in there was wrapped once for itself
+    return _unescaped("".join(line.itertext()))  # what is in there was wrapped once for itself
