@@ -195,6 +195,17 @@ def record(
     run(names or (), live=live, into=into or FOLDER)
 
 
+@app.command()
+def mutants(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which ones; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Plant defects into a copy of the tree, one at a time: exit code 1 when the tests do not notice one."""
+    from alkyone.mutants.command import run
+
+    run(names or (), json=as_json)
+
+
 def main() -> None:
     """Run the command line."""
     app()

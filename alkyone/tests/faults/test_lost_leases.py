@@ -33,7 +33,7 @@ async def test_a_worker_that_comes_back_late_keeps_what_it_read_and_touches_noth
                 uploads = [v for channel in here.world.channels_at(at) for v in here.world.uploads(channel, at) or ()]
                 living = [v for v in uploads if all(here.world.counts(v, instant) for instant in (at, later))]
                 await watch(site, living[:50], here.world, at)
-            away = here.youtube.faults.add("slow", method=LAST_CALL[agent], times=1, seconds=3)
+            away = here.youtube.faults.add("slow", method=LAST_CALL[agent], times=1, seconds=25)
 
             late = asyncio.create_task(run_agent(agent, site, at))
             while not away.hits:  # noqa: ASYNC110 - another process makes the call
@@ -44,6 +44,7 @@ async def test_a_worker_that_comes_back_late_keeps_what_it_read_and_touches_noth
             after = snapshots.tables(site.conninfo)
             assert not late.done()
 
+            away.over.set()
             assert (await late).error is None
             assert prompt.error is None
             assert snapshots.leased(site.conninfo) == 0

@@ -285,7 +285,7 @@ async def test_a_sample_that_is_not_committed_yet_counts(
 
 
 async def test_archiving_gives_up_when_the_table_is_not_let_go(dao: MaiaDAO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atlas.adapters.maia.PATIENCE", timedelta(milliseconds=50))
+    monkeypatch.setattr("atlas.adapters.maia_archive.PATIENCE", timedelta(milliseconds=50))
     await dao.ensure_partitions(now=NOON - DAY)
     await dao.log_video_stats_batch(samples(50))
     token = await claim(dao)

@@ -44,7 +44,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KEY = "AIzaSyA0123456789abcdefghijklmnopqrst_-"
 CHANNEL = "UC_x5XG1OV2P6uZZ5FSM9Ttw"
 IDS = [f"video{number:06d}" for number in range(50)]
-SHORT = timedelta(seconds=0.5)
+SHORT = timedelta(seconds=2)
 
 
 class Once:
@@ -504,7 +504,7 @@ async def test_waiting_for_ones_turn_does_not_use_up_ones_time(server: Server) -
     async def answer(_: web.Request) -> web.StreamResponse:
         nonlocal waited
         waited += 1
-        await asyncio.sleep(0.05)  # a server that takes its time
+        await asyncio.sleep(0.15)  # a server that takes its time
         return web.json_response({"items": []})
 
     server.says(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -39,9 +40,9 @@ class Fault:
     It strikes calls of ``method`` (``search.list``, ``videos.batchGetStats``, …, ``feed``, ``thumbnail``; any when
     None) made with ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from
     ``seed``. ``ids`` are what ``missing_ids`` leaves out, and the only videos whose thumbnails are struck (all when
-    there are none); ``seconds`` is how long ``slow``, ``hang`` and ``drip``
-    take; the last sends its answer in small pieces. Only a thumbnail is a ``placeholder`` (grey,
-    with status 200), ``huge``, or a ``redirect``.
+    there are none); ``seconds`` is how long ``slow``, ``hang`` and ``drip`` take at most; the last sends its answer in
+    small pieces, and ``over``, when set, ends the others. Only a thumbnail is a ``placeholder`` (grey, with status 200),
+    ``huge``, or a ``redirect``.
     """
 
     kind: Kind
@@ -53,6 +54,8 @@ class Fault:
     seconds: float | None = None
     seed: int = 0
     hits: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False, compare=False)
+    """Set, it lets those go at once that are slow or hang."""
     _random: random.Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -274,10 +275,10 @@ class YouTubeStandin:
             case "reset":
                 return _reset(request)
             case "hang":
-                await asyncio.sleep(HANG_SECONDS if fault.seconds is None else fault.seconds)
+                await _until_over(fault, HANG_SECONDS)
                 return _reset(request)
             case "slow":
-                await asyncio.sleep(SLOW_SECONDS if fault.seconds is None else fault.seconds)
+                await _until_over(fault, SLOW_SECONDS)
         return None
 
     def _answer(self, asked: Parameters, method: Method, key: str, at: datetime) -> Answer:
@@ -369,8 +370,8 @@ class YouTubeStandin:
             case "reset":
                 return _reset(request)
             case "hang" | "slow":
-                default = HANG_SECONDS if kind == "hang" else SLOW_SECONDS
-                await asyncio.sleep(default if fault is None or fault.seconds is None else fault.seconds)
+                if fault is not None:
+                    await _until_over(fault, HANG_SECONDS if kind == "hang" else SLOW_SECONDS)
                 if kind == "hang":
                     return _reset(request)
             case "html":
@@ -528,6 +529,12 @@ async def _drip(request: web.Request, body: bytes, seconds: float) -> web.Stream
         await response.write(body[at : at + 1])
         await asyncio.sleep(seconds / len(body))
     return response
+
+
+async def _until_over(fault: Fault, usual_seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(usual_seconds if fault.seconds is None else fault.seconds):
+            await fault.over.wait()
 
 
 def _json(document: Any, status: int = 200) -> web.Response:
