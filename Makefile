@@ -3,7 +3,7 @@ UV = $(shell command -v uv || echo .uv/bin/uv)
 RUN = $(UV) run
 
 .DEFAULT_GOAL := help
-.PHONY: uv help secrets demo test test-up install setup smoke-test format lint type-check bench clean
+.PHONY: uv help secrets demo test test-up coverage mutants install setup smoke-test format lint type-check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,15 @@ demo: uv ## Watch two weeks of life in about a minute (no accounts, no services)
 
 test: uv ## Run the whole test-suite on real components
 	$(RUN) pytest -n 2 --dist worksteal -q
+
+coverage: uv ## Measure which branches of atlas and maia the suite takes
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest -n 2 --dist worksteal -q
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
+
+mutants: uv ## Plant defects, one at a time, and see that the tests notice each
+	$(RUN) alkyone mutants
 
 install: uv ## Install the three members and the tools into .venv
 	$(UV) sync
@@ -57,7 +66,7 @@ bench: uv ## Measure, beside the naive way and the peers
 	$(RUN) alkyone bench
 
 clean: ## Remove what the tools left behind
-	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 uv:

@@ -41,8 +41,8 @@ class Fault:
     None) made with ``key`` (any when None), ``times`` times (for ever when None), each with ``probability``, drawn from
     ``seed``. ``ids`` are what ``missing_ids`` leaves out, and the only videos whose thumbnails are struck (all when
     there are none); ``seconds`` is how long ``slow``, ``hang`` and ``drip`` take at most; the last sends its answer in
-    small pieces, and ``over``, when set, ends the others. Only a thumbnail is a ``placeholder`` (grey, with status 200),
-    ``huge``, or a ``redirect``.
+    small pieces, and ``over``, when set, ends the others. Only a thumbnail is a ``placeholder`` (grey, with status
+    200), ``huge``, or a ``redirect``.
     """
 
     kind: Kind
