@@ -38,6 +38,13 @@ def test_the_tests_that_should_notice_exist(mutant: Mutant) -> None:
         assert not name or name.partition("[")[0] in functions
 
 
+def test_the_docs_list_every_defect_with_the_rule_it_breaks() -> None:
+    listed = (ROOT / "docs/testing.md").read_text().partition("<!-- mutants -->")[2].partition("<!-- end -->")[0]
+    for mutant in MUTANTS:
+        assert f"| `{mutant.name}` | {mutant.rule} |" in listed
+    assert listed.count("\n| `") == len(MUTANTS)
+
+
 def test_an_anchor_that_moved_is_told_and_nothing_is_planted(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("one\ntwo\ntwo\n")
     for anchor in ("two", "three"):
