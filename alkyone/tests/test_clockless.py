@@ -44,7 +44,7 @@ EXCEPTIONS = {
     "alkyone/tests/faults/test_lost_leases.py": ANOTHER_PROCESS,
     "alkyone/tests/faults/test_up.py": ANOTHER_PROCESS,
     "alkyone/tests/test_deployment.py::until_well": ANOTHER_PROCESS,
-    "maia/tests/test_deployments.py::prefect": ANOTHER_PROCESS,
+    "maia/tests/test_deployments.py": OTHERS_CLOCK,
 }
 """Functions, or whole files, that may, and why."""
 
