@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import LiteralString, TypedDict
 
 from alkyone import snapshots
+from alkyone.invariants import Report, check
 from alkyone.standins.youtube import YouTubeStandin
-from atlas.vault import VaultStrategy
+from atlas.config import Settings
+from atlas.db import DatabaseManager
+from atlas.vault import LocalVault, VaultStrategy
 
 COUNTS: Mapping[str, LiteralString] = {
     "watchlist": "SELECT count(*) FROM watchlist",
@@ -25,7 +29,7 @@ COUNTS: Mapping[str, LiteralString] = {
 class Verdict(TypedDict):
     """``lost`` readings were served and are not stored; ``invented`` ones were never served.
 
-    ``doubled`` are the rows beyond one of a video and instant, ``untracked`` the videos that nobody will look at again.
+    ``doubled`` are the rows beyond one of a video and instant; ``promises_broken`` what `alkyone check` finds at rest.
     """
 
     counts: dict[str, int]
@@ -34,16 +38,17 @@ class Verdict(TypedDict):
     lost: int
     invented: int
     doubled: int
-    leases_left: int
-    untracked: int
     ledger_is_right: bool
+    promises_kept: int
+    promises_broken: list[str]
 
 
 def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -> Verdict:
     """Judge a database and a vault that nobody works at any more."""
     columns = youtube.served.columns()
     served = Counter(zip(*(columns[name] for name in ("video_id", "views", "likes", "comment_count")), strict=True))
-    rows = snapshots.samples(conninfo, vault)
+    opened = LocalVault(vault) if isinstance(vault, Path) else vault
+    rows = snapshots.samples(conninfo, opened)
     stored = Counter((row[0], *row[2:]) for row in rows)
     charged = {
         (date.fromisoformat(day), bucket): units
@@ -53,10 +58,7 @@ def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -
         if units
     }
     counts = {name: int(snapshots.column(conninfo, count)[0]) for name, count in COUNTS.items()}
-    (untracked,) = snapshots.column(
-        conninfo,
-        "SELECT count(*) FROM videos v WHERE NOT EXISTS (SELECT FROM watchlist w WHERE w.video_id = v.id)",
-    )
+    report = asyncio.run(_checked(conninfo, opened, youtube))
     return {
         "counts": counts | {"samples archived": len(rows) - counts["video_stats_log"]},
         "readings_served": served.total(),
@@ -64,7 +66,13 @@ def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -
         "lost": (served - stored).total(),
         "invented": (stored - served).total(),
         "doubled": len(rows) - len({(row[0], row[1]) for row in rows}),
-        "leases_left": snapshots.leased(conninfo),
-        "untracked": int(untracked),
         "ledger_is_right": snapshots.ledger(conninfo) == charged,
+        "promises_kept": len(report.held),
+        "promises_broken": [str(breach) for breach in report.breaches],
     }
+
+
+async def _checked(conninfo: str, vault: VaultStrategy, youtube: YouTubeStandin) -> Report:
+    async with DatabaseManager(conninfo) as database:
+        rules = Settings.model_construct()
+        return await check(database, vault, rules=rules, now=youtube.now(), at_rest=True)

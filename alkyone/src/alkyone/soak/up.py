@@ -306,9 +306,10 @@ def _failures(report: Report) -> Iterator[str]:
     for state in ("CRASHED", "FAILED", "RUNNING"):
         if ended[state]:
             yield f"runs {state.lower()}: {ended[state]}"
-    for what in ("lost", "invented", "doubled", "leases_left", "untracked", "restarts", "exit_code"):
+    for what in ("lost", "invented", "doubled", "restarts", "exit_code"):
         if count := report[what]:
             yield f"{what.replace('_', ' ')}: {count}"
+    yield from report["promises_broken"]
     if not report["ledger_is_right"]:
         yield "the quota ledger differs from what was charged"
     if report["trouble"]:
