@@ -156,7 +156,7 @@ SELECT queue || ' ' || name || ' since ' || due_at AS what
 -- name: times_in_order
 -- What happened first has the earlier time, and nothing was observed in the future.
 SELECT what
-  FROM (SELECT 'watchlist ' || video_id, last_tracked_at < added_at
+  FROM (SELECT 'watchlist ' || video_id, last_tracked_at < added_at - %(skew)s
                OR (attempts = 0 AND misses = 0 AND next_track_at <= last_tracked_at)
                OR last_tracked_at > %(now)s + %(skew)s
           FROM watchlist

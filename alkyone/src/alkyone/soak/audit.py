@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping
-from datetime import date
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import LiteralString, TypedDict
+from typing import Any, LiteralString, TypedDict
 
 from alkyone import snapshots
 from alkyone.invariants import Report, check
@@ -30,6 +31,7 @@ class Verdict(TypedDict):
     """``lost`` readings were served and are not stored; ``invented`` ones were never served.
 
     ``doubled`` are the rows beyond one of a video and instant; ``promises_broken`` what `alkyone check` finds at rest.
+    ``apart`` is how far, in seconds, the agents' time was from the stand-in's, in the middle and at most.
     """
 
     counts: dict[str, int]
@@ -38,6 +40,7 @@ class Verdict(TypedDict):
     lost: int
     invented: int
     doubled: int
+    apart: tuple[float, float]
     ledger_is_right: bool
     promises_kept: int
     promises_broken: list[str]
@@ -66,10 +69,23 @@ def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -
         "lost": (served - stored).total(),
         "invented": (stored - served).total(),
         "doubled": len(rows) - len({(row[0], row[1]) for row in rows}),
+        "apart": _apart(snapshots.served(columns), rows),
         "ledger_is_right": snapshots.ledger(conninfo) == charged,
         "promises_kept": len(report.held),
         "promises_broken": [str(breach) for breach in report.breaches],
     }
+
+
+def _apart(
+    served: Mapping[tuple[str, datetime], snapshots.Reading], rows: Sequence[tuple[Any, ...]]
+) -> tuple[float, float]:
+    """Compare the instants of the readings that were served with just these counts only once."""
+    at: dict[tuple[Any, ...], list[datetime]] = defaultdict(list)
+    for (video_id, instant), reading in served.items():
+        at[(video_id, *reading)].append(instant)
+    once = {key: instants[0] for key, instants in at.items() if len(instants) == 1}
+    found = [abs((row[1] - once[key]).total_seconds()) for row in rows if (key := (row[0], *row[2:])) in once]
+    return (round(statistics.median(found), 1), round(max(found), 1)) if found else (0.0, 0.0)
 
 
 async def _checked(conninfo: str, vault: VaultStrategy, youtube: YouTubeStandin) -> Report:

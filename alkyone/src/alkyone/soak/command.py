@@ -73,7 +73,7 @@ def _tables(report: Report) -> list[Table]:
         tables.add_row(name, f"{first / 1e6:.1f}", f"{last / 1e6:.1f}")
     facts = _table("what", "")
     for what in ("virtual_hours", "waiting_late_most", "restarts", "readings_served", "readings_stored", "lost",
-                 "invented", "doubled", "ledger_is_right", "promises_kept", "exit_code"):  # fmt: skip
+                 "invented", "doubled", "apart", "ledger_is_right", "promises_kept", "exit_code"):  # fmt: skip
         facts.add_row(what.replace("_", " "), f"{report[what]}")
     facts.add_row("counts", ", ".join(f"{count:,} {name}" for name, count in report["counts"].items()))
     facts.add_row(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from alkyone.soak.pace import Pace
 from atlas import clock
 from maia.heartbeat.flow import run_heartbeat
@@ -20,4 +22,5 @@ __all__ = [
     "run_tracker_cycle",
 ]
 
-clock.use(Pace.of_environment()).__enter__()  # for the rest of the process
+_for_good = ExitStack()  # that is, as long as this process lives: without a holder the clock would be set back at once
+_for_good.enter_context(clock.use(Pace.of_environment()))

@@ -39,6 +39,9 @@ WARM = 0.2
 """Of the samples, those that the slope leaves out: caches and pools fill first."""
 
 DRAIN_S = 600.0
+APART_S = 3_600.0
+"""Of the faster clock: agents note when they store, the stand-in when it answers."""
+
 MEGABYTE = 1e6
 TROUBLE = re.compile(
     r"deadlock detected|database is locked|lock timeout|LockNotAvailable|could not obtain lock|too many connections"
@@ -310,6 +313,8 @@ def _failures(report: Report) -> Iterator[str]:
         if count := report[what]:
             yield f"{what.replace('_', ' ')}: {count}"
     yield from report["promises_broken"]
+    if report["apart"][0] > APART_S:
+        yield f"the agents' time was {report['apart'][0]:.0f} s from the stand-in's"
     if not report["ledger_is_right"]:
         yield "the quota ledger differs from what was charged"
     if report["trouble"]:
