@@ -67,14 +67,13 @@ def ask(url: str, body: Any = None, method: str | None = None) -> Any:
 
 @contextlib.contextmanager
 def a_home() -> Iterator[Path]:
-    """Lend a folder for a home; whatever runs there is ended with the block."""
+    """Lend a folder for a home."""
     # Not below tmp_path: root's is closed to the account that the database server runs as.
     home = Path(tempfile.mkdtemp(prefix="pleiades-up-"))
     home.chmod(0o711)
     try:
         yield home
     finally:
-        lock.end(lock.members(home), 20)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -169,6 +168,13 @@ class House(Engine):
         assert self.process is not None
         self.process.send_signal(how)
         return self.process.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        """Let nothing of it live on, whatever went wrong."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        lock.end(self.members(), 20)
 
     def call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``maia`` or ``atlas`` at this home, to the end."""

@@ -34,6 +34,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 AGENTS = tuple(deployment.name for deployment in deployments.read())
 WORLD = "generated:seed=5,channels=8,videos=320,past=20,start={start}"
+PREFETCH = timedelta(seconds=10)
+"""How early Prefect's runner begins a run, so that its process is there in time (Prefect 3.8, Runner)."""
+
 SLOW_S = 300.0
 """A search that takes so long gives no answer while a test looks."""
 
@@ -92,7 +95,10 @@ def a_house(home: Path, schedule: Path | None = None, **variables: str) -> Itera
         environment = {**outbound.environment, **variables}
         house = Visited(home, youtube.endpoint, key=youtube.key, deployments=file, environment=environment)
         house.youtube, house.outbound = youtube, outbound
-        yield house
+        try:
+            yield house
+        finally:
+            house.end()
 
 
 def seed(house: Visited) -> None:
@@ -100,10 +106,10 @@ def seed(house: Visited) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def assert_nothing_is_lost(house: Visited) -> None:
+def assert_nothing_is_lost(house: Visited, *, at_rest: bool = True) -> None:
     """Look at the database of a house that is down, and at its vault."""
     with EmbeddedServer(house.home) as server:
-        verdict = audit(server.conninfo, house.home / "vault", house.youtube)
+        verdict = audit(server.conninfo, house.home / "vault", house.youtube, at_rest=at_rest)
     assert verdict["readings_stored"] > 0
     assert (verdict["lost"], verdict["invented"], verdict["doubled"]) == (0, 0, 0), verdict
     assert verdict["promises_broken"] == []
@@ -166,7 +172,7 @@ def running() -> Iterator[Visited]:
         house.answer_again()
         assert house.stop(signal.SIGINT) == 0
         assert house.outbound.attempts == []
-        assert_nothing_is_lost(house)
+        assert_nothing_is_lost(house, at_rest=False)  # what a killed one held has run out, and may not be due yet
 
 
 @pytest.fixture
@@ -267,7 +273,7 @@ def test_nothing_outlives_a_killed_one_and_the_next_goes_on_where_it_was() -> No
 
 
 @pytest.mark.machine
-def test_a_run_comes_when_the_schedule_says_so_and_a_missed_one_is_made_up_once() -> None:
+def test_runs_come_when_the_schedule_says_so() -> None:
     with a_home() as home:
         anchor = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
         every = timedelta(seconds=20)
@@ -286,7 +292,8 @@ def test_a_run_comes_when_the_schedule_says_so_and_a_missed_one_is_made_up_once(
                 assert run["auto_scheduled"]
                 due = datetime.fromisoformat(run["expected_start_time"])
                 assert (due - anchor) % every == timedelta(0)
-                assert run["start_time"] is None or datetime.fromisoformat(run["start_time"]) >= due
+                begun = run["start_time"] and datetime.fromisoformat(run["start_time"])
+                assert not begun or begun >= due - PREFETCH
             assert house.stop() == 0
 
 

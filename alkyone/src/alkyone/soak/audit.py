@@ -46,8 +46,8 @@ class Verdict(TypedDict):
     promises_broken: list[str]
 
 
-def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -> Verdict:
-    """Judge a database and a vault that nobody works at any more."""
+def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin, *, at_rest: bool = True) -> Verdict:
+    """Judge a database and a vault that nobody works at any more; of those who did, none was killed if ``at_rest``."""
     columns = youtube.served.columns()
     served = Counter(zip(*(columns[name] for name in ("video_id", "views", "likes", "comment_count")), strict=True))
     opened = LocalVault(vault) if isinstance(vault, Path) else vault
@@ -61,7 +61,7 @@ def audit(conninfo: str, vault: Path | VaultStrategy, youtube: YouTubeStandin) -
         if units
     }
     counts = {name: int(snapshots.column(conninfo, count)[0]) for name, count in COUNTS.items()}
-    report = asyncio.run(_checked(conninfo, opened, youtube))
+    report = asyncio.run(_checked(conninfo, opened, youtube, at_rest=at_rest))
     return {
         "counts": counts | {"samples archived": len(rows) - counts["video_stats_log"]},
         "readings_served": served.total(),
@@ -88,7 +88,7 @@ def _apart(
     return (round(statistics.median(found), 1), round(max(found), 1)) if found else (0.0, 0.0)
 
 
-async def _checked(conninfo: str, vault: VaultStrategy, youtube: YouTubeStandin) -> Report:
+async def _checked(conninfo: str, vault: VaultStrategy, youtube: YouTubeStandin, *, at_rest: bool) -> Report:
     async with DatabaseManager(conninfo) as database:
         rules = Settings.model_construct()
-        return await check(database, vault, rules=rules, now=youtube.now(), at_rest=True)
+        return await check(database, vault, rules=rules, now=youtube.now(), at_rest=at_rest)

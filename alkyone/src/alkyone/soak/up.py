@@ -125,6 +125,7 @@ def soak(*, minutes: float, speed: float, stretch: float, show: Callable[[str], 
         file = home / "deployments.yaml"
         environment = {VARIABLE: pace.text, "JANITOR_RETENTION_DAYS": "1", "FRAME_WIDTH": "320"}
         house = House(home, youtube.endpoint, key=youtube.key, deployments=file, environment=environment)
+        stack.callback(house.end)
         # It is all up long before; the first runs wait for their moment.
         first = begun + timedelta(seconds=FIRST_RUNS_S + 40)
         faster(file, first=first, speed=speed, stretch=stretch, within=span)
