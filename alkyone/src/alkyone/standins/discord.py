@@ -23,6 +23,7 @@ from aiohttp import web
 
 from alkyone.standins.mishaps import Mishaps
 from alkyone.standins.threads import served
+from atlas import clock
 
 EMBEDS = 10
 EMBED_SIZE = 6000
@@ -131,15 +132,21 @@ class DiscordStandin:
         app = web.Application(middlewares=[self.mishaps.middleware])
         for version in ("", "/v10"):
             app.router.add_post(f"/api{version}/webhooks/{{webhook}}/{{token}}", self._execute)
+            app.router.add_get(f"/api{version}/webhooks/{{webhook}}/{{token}}", self._tell)
         return app
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        """Describe a webhook to who knows its token, and post nothing ("Get Webhook with Token")."""
+        webhook = self._find(request)
+        if isinstance(webhook, web.Response):
+            return webhook
+        return _json(200, {"type": 1, "id": webhook.name, "name": webhook.name, "token": webhook.token})
 
     async def _execute(self, request: web.Request) -> web.Response:
         body = await request.read()
-        webhook = self._webhooks.get(request.match_info["webhook"])
-        if webhook is None:
-            return _json(404, {"message": "Unknown Webhook", "code": 10015})
-        if request.match_info["token"] != webhook.token:
-            return _json(401, {"message": "Invalid Webhook Token", "code": 50027})
+        webhook = self._find(request)
+        if isinstance(webhook, web.Response):
+            return webhook
         with self._lock:
             now = self._now()
             if (answer := self._too_often(webhook, now)) is not None:
@@ -160,6 +167,15 @@ class DiscordStandin:
         if request.query.get("wait") == "true":
             return _json(200, {"id": str(len(self.taken)), "webhook_id": webhook.name, **message}, headers)
         return web.Response(status=204, headers=headers)
+
+    def _find(self, request: web.Request) -> _Webhook | web.Response:
+        """Find the webhook that is meant, or what to answer instead."""
+        webhook = self._webhooks.get(request.match_info["webhook"])
+        if webhook is None:
+            return _json(404, {"message": "Unknown Webhook", "code": 10015})
+        if request.match_info["token"] != webhook.token:
+            return _json(401, {"message": "Invalid Webhook Token", "code": 50027})
+        return webhook
 
     def _too_often(self, webhook: _Webhook, now: float) -> web.Response | None:
         """Refuse a call that comes too soon."""
@@ -198,7 +214,7 @@ class DiscordStandin:
         return {
             "X-RateLimit-Limit": str(rate.calls),
             "X-RateLimit-Remaining": str(max(rate.calls - len(recent), 0)),
-            "X-RateLimit-Reset": f"{time.time() + rest:.3f}",
+            "X-RateLimit-Reset": f"{clock.now().timestamp() + rest:.3f}",
             "X-RateLimit-Reset-After": f"{rest:.3f}",
             "X-RateLimit-Bucket": sha256(webhook.name.encode()).hexdigest()[:32],
         }
