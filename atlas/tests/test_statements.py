@@ -24,6 +24,7 @@ from atlas.adapters import (
     maia_discovery,
     maia_ghost,
     maia_operations,
+    maia_rises,
     maia_stages,
     vault_index,
 )
@@ -33,7 +34,7 @@ from atlas.events import bus, listener, webhooks, writer
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 OF_EVENTS: tuple[Any, ...] = (_event_days, bus, listener, webhooks, writer)
 OF_WATCHING: tuple[Any, ...] = (_reports, vitals)
-OF_AGENTS: tuple[Any, ...] = (maia, maia_archive, maia_discovery, maia_ghost, maia_operations, maia_stages)
+OF_AGENTS: tuple[Any, ...] = (maia, maia_archive, maia_discovery, maia_ghost, maia_operations, maia_rises, maia_stages)
 STATEMENTS = {
     **{name: text for module in OF_AGENTS for name, text in module.SQL.items()},
     **_vectors.SQL,

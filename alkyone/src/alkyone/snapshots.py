@@ -25,6 +25,9 @@ TABLES = (
     "video_history",
     "video_stage",
     "watchlist",
+    "rises",
+    "expectations",
+    "expected_rates",
     "video_stats_log",
     "video_vectors",
     "video_features",
@@ -37,7 +40,7 @@ TABLES = (
 )
 """What an agent's run leaves; the quota ledger is judged against the server's own count instead."""
 
-QUEUES = ("search_queue", "channels", "sources", "watchlist", "video_stage", "work_leases")
+QUEUES = ("search_queue", "channels", "sources", "watchlist", "rises", "video_stage", "work_leases")
 """The tables whose rows are claimed."""
 
 Reading = tuple[int | None, int | None, int | None]

@@ -6,6 +6,12 @@ from bisect import bisect_right
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
+SHORT_SECONDS = 180
+"""The longest a Short may be (YouTube Help, "Understand three-minute YouTube Shorts", since 2024-10-15).
+
+A video of that length that is wide instead of tall is none, but the API does not tell.
+"""
+
 
 class Epoch(NamedTuple):
     """A span of time, from ``begins`` until the next epoch, in which a view means one thing."""

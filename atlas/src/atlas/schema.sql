@@ -129,6 +129,13 @@ CREATE TABLE watchlist (
     last_likes      bigint,
     last_comments   bigint,
     rate            real,                              -- smoothed views an hour; absent before the second sample
+    short           boolean,                           -- is it a Short, by its length; absent while that is unknown
+    older_at        timestamptz,                       -- two earlier samples, for the speed over a window: the older is
+    older_views     bigint,                            -- a window old; absent where the last sample is too long ago
+    newer_at        timestamptz,
+    newer_views     bigint,
+    level           real,                              -- its smoothed log rate over the median of its format and age
+    evidence        real          NOT NULL DEFAULT 0,  -- hours the level was learned from, faded
     misses          smallint      NOT NULL DEFAULT 0,  -- confirmed misses in a row
     attempts        smallint      NOT NULL DEFAULT 0,  -- failed readings in a row
     reason          text,                              -- why the last reading failed
@@ -139,6 +146,48 @@ CREATE TABLE watchlist (
 
 -- fetch_tracking_batch: the due videos, oldest first.
 CREATE INDEX watchlist_due ON watchlist (next_track_at);
+
+-- A video that rises, or rose a day ago; all others have no row.
+CREATE TABLE rises (
+    video_id     text COLLATE "C" PRIMARY KEY,
+    state        text        NOT NULL CHECK (state IN ('RISING', 'VIRAL', 'COOLING')),
+    since        timestamptz NOT NULL,                 -- when the state began
+    began_at     timestamptz NOT NULL,                 -- when the rise began
+    raised_at    timestamptz,                          -- when it became VIRAL; absent while it is only RISING
+    told_at      timestamptz,                          -- when SURVEILLANCE was told of it
+    score        real        NOT NULL,
+    rate         real        NOT NULL,                 -- views an hour over the window
+    times        real        NOT NULL,                 -- how many times what was expected that is
+    views        bigint      NOT NULL,
+    seen_at      timestamptz NOT NULL,                 -- when these figures were true
+    lease_token  uuid,
+    leased_until timestamptz
+);
+
+-- claim_untold_rises: those SURVEILLANCE has not heard of.
+CREATE INDEX rises_untold ON rises (raised_at) WHERE told_at IS NULL AND raised_at IS NOT NULL;
+
+-- What a channel lets expect of its videos of a format: medians and scaled MADs over the curve of the format.
+CREATE TABLE expectations (
+    channel_id  text COLLATE "C" NOT NULL,
+    short       boolean NOT NULL,
+    videos      integer NOT NULL,                      -- that it was learned from
+    level       real    NOT NULL,                      -- of log rates
+    spread      real    NOT NULL,
+    week_videos integer NOT NULL,                      -- that are older than a week
+    week        real,                                  -- of log counts after a week; absent where no video is as old
+    week_spread real,
+    PRIMARY KEY (channel_id, short)
+);
+
+-- The median log rate, views an hour, of all videos of a format at an age.
+CREATE TABLE expected_rates (
+    short    boolean NOT NULL,
+    age      real    NOT NULL,                         -- hours
+    log_rate real    NOT NULL,
+    videos   integer NOT NULL,
+    PRIMARY KEY (short, age)
+);
 
 -- A sample. No foreign key; a default partition, so that no insert can fail for want of a day.
 CREATE TABLE video_stats_log (

@@ -41,7 +41,7 @@ class Curves:
     ids: NDArray[np.str_]
     """V video ids."""
     channels: Ints
-    """V numbers of channels, from 0; equal where the channel is the same. Unknown channels share numbers."""
+    """V numbers of channels; equal where the channel is the same. Where nobody recorded it, the video has its own."""
     published: Floats
     """V publication times; where nobody recorded one, the first sample's."""
     seconds: Ints
@@ -193,8 +193,16 @@ def weighted_quantile(values: Floats, weights: Floats, which: float) -> float:
 
 
 def _imported(world: Path) -> Curves:
+    from alkyone.worlds.importer import UNKNOWN_CHANNEL
+
     videos, samples = (pq.read_table(world / f"{name}.parquet") for name in ("videos", "samples"))
-    _, channels = np.unique(videos["channel_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    titles = pq.read_table(world / "channels.parquet", columns=["id", "title"])
+    unknown = {str(row["id"]) for row in titles.to_pylist() if str(row["title"]).startswith(UNKNOWN_CHANNEL)}
+    names = [
+        video_id if channel_id in unknown else channel_id
+        for video_id, channel_id in zip(videos["id"].to_pylist(), videos["channel_id"].to_pylist(), strict=True)
+    ]
+    _, channels = np.unique(names, return_inverse=True)
     owner = samples["video"].to_numpy()
     likes, comments = (samples[name].cast("float64").to_numpy(zero_copy_only=False) for name in ("likes", "comments"))
     return Curves(

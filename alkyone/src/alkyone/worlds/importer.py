@@ -30,6 +30,8 @@ FORMAT = 1
 # The first video was uploaded on 2005-04-23; nothing was ever sampled before.
 BEGINNING = datetime(2005, 4, 23, tzinfo=UTC)
 DEFAULT_SECONDS = 240
+UNKNOWN_CHANNEL = "Unknown channel"
+"""How the made-up channels are called that hold the videos whose channel nobody recorded."""
 _UPLOADS_OF_UNKNOWN = 25
 _STALE_ZERO = timedelta(days=2)
 _MICROSECOND = timedelta(microseconds=1)
@@ -362,7 +364,7 @@ def _channel(video_id: str, found: Mapping[str, Any], groups: int, report: Impor
         return _made_up_channel(title), title
     report.filled["channel"] += 1
     number = int.from_bytes(hashlib.blake2b(video_id.encode(), digest_size=8).digest(), "big") % groups
-    title = f"Unknown channel {number + 1}"
+    title = f"{UNKNOWN_CHANNEL} {number + 1}"
     return _made_up_channel(title), title
 
 

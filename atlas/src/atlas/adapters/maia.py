@@ -15,6 +15,7 @@ from atlas.adapters.maia_archive import ArchiveMixin
 from atlas.adapters.maia_discovery import DiscoveryMixin
 from atlas.adapters.maia_ghost import GhostTrackingMixin
 from atlas.adapters.maia_operations import OperationsMixin
+from atlas.adapters.maia_rises import RisesMixin
 from atlas.adapters.maia_stages import StagesMixin
 from atlas.adapters.records import (
     ChannelSeen,
@@ -23,6 +24,7 @@ from atlas.adapters.records import (
     Stage,
 )
 from atlas.db import db
+from atlas.epochs import SHORT_SECONDS
 from atlas.events import Event, events
 
 SQL = sql.load("atlas.adapters", "maia.sql")
@@ -33,7 +35,7 @@ DISCOVERY_FACTS = (
 )  # fmt: skip
 
 
-class MaiaDAO(DiscoveryMixin, GhostTrackingMixin, StagesMixin, ArchiveMixin, OperationsMixin):
+class MaiaDAO(DiscoveryMixin, GhostTrackingMixin, RisesMixin, StagesMixin, ArchiveMixin, OperationsMixin):
     """Reads and writes what the agents work on.
 
     A claim (``fetch_…_batch``, ``fetch_…_targets``) leases rows for ten minutes under one token and commits. Whoever
@@ -87,7 +89,11 @@ class MaiaDAO(DiscoveryMixin, GhostTrackingMixin, StagesMixin, ArchiveMixin, Ope
             await joined.add_channels(channels.values(), in_roster=roster, now=now)
             document = orjson.dumps(list(unique.values()))
             rows = await conn.fetch(
-                SQL["ingest_video_metadata"], videos=document.decode(), stages=list(stages), now=now
+                SQL["ingest_video_metadata"],
+                videos=document.decode(),
+                stages=list(stages),
+                short=SHORT_SECONDS,
+                now=now,
             )
             await joined.log_video_stats_batch(samples)
             new = {row["video_id"] for row in rows}

@@ -12,9 +12,9 @@ WITH found AS MATERIALIZED (
 ),
 watched AS (
     INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, last_tracked_at,
-                           last_views, last_likes, last_comments, added_at)
+                           last_views, last_likes, last_comments, short, added_at)
     SELECT id, channel_id, published_at, tracking_tier, next_track_at, observed_at, views, likes, comment_count,
-           %(now)s
+           duration <= %(short)s, %(now)s
       FROM found
      ORDER BY id COLLATE "C"
         ON CONFLICT DO NOTHING

@@ -26,7 +26,8 @@ UPDATE watchlist AS w
   FROM due
  WHERE w.video_id = due.video_id
 RETURNING w.video_id, w.channel_id, w.published_at, w.tracking_tier, w.next_track_at, w.last_tracked_at,
-          w.last_views, w.last_likes, w.last_comments, w.rate, w.misses, w.attempts, w.lease_token;
+          w.last_views, w.last_likes, w.last_comments, w.rate, w.short, w.older_at, w.older_views, w.newer_at,
+          w.newer_views, w.level, w.evidence, w.misses, w.attempts, w.lease_token;
 
 -- name: log_video_stats_batch
 -- Store each sample once, however often it is reported; in one order, so that two who report the same never wait for
@@ -48,6 +49,12 @@ UPDATE watchlist AS w
        last_likes = o.likes,
        last_comments = o.comments,
        rate = o.rate,
+       older_at = o.older_at,
+       older_views = o.older_views,
+       newer_at = o.newer_at,
+       newer_views = o.newer_views,
+       level = o.level,
+       evidence = o.evidence,
        misses = 0,
        attempts = 0,
        reason = NULL,
@@ -55,8 +62,10 @@ UPDATE watchlist AS w
        leased_until = NULL
   FROM unnest(%(video_id)b::text[], %(lease_token)b::uuid[], %(tier)b::tracking_tier[],
               %(next_track_at)b::timestamptz[], %(views)b::bigint[], %(likes)b::bigint[],
-              %(comment_count)b::bigint[], %(rate)b::real[])
-       AS o (video_id, lease_token, tier, next_track_at, views, likes, comments, rate)
+              %(comment_count)b::bigint[], %(rate)b::real[], %(older_at)b::timestamptz[], %(older_views)b::bigint[],
+              %(newer_at)b::timestamptz[], %(newer_views)b::bigint[], %(level)b::real[], %(evidence)b::real[])
+       AS o (video_id, lease_token, tier, next_track_at, views, likes, comments, rate, older_at, older_views, newer_at,
+             newer_views, level, evidence)
  WHERE w.video_id = o.video_id
    AND w.lease_token = o.lease_token
 RETURNING w.video_id;

@@ -17,10 +17,10 @@ from atlas.adapters.records import (
     Beat,
     BreakerSeen,
     DayAhead,
+    Fastest,
     Incident,
     LastRun,
     Overview,
-    Riser,
 )
 from atlas.errors import LeaseLost
 from atlas.tiers import INTERVALS, Tier
@@ -111,7 +111,7 @@ class OperationsMixin:
 
     # -- Overview -----------------------------------------------------------------------------------------------------
 
-    async def fetch_fastest(self, limit: int = 10) -> list[Riser]:
+    async def fetch_fastest(self, limit: int = 10) -> list[Fastest]:
         """List the videos with the most views an hour, the fastest first."""
         async with self._db.get_connection() as conn:
             return await conn.fetch(SQL["fetch_fastest"], limit=limit)

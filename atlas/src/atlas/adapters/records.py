@@ -226,6 +226,13 @@ class TrackingRow(TypedDict):
     last_likes: int | None
     last_comments: int | None
     rate: float | None  # smoothed views an hour; None before the second sample
+    short: bool | None
+    older_at: datetime | None
+    older_views: int | None
+    newer_at: datetime | None
+    newer_views: int | None
+    level: float | None
+    evidence: float
     misses: int
     attempts: int
     lease_token: UUID
@@ -242,7 +249,10 @@ class Sample(NamedTuple):
 
 
 class TrackOutcome(NamedTuple):
-    """A video that was read; ``revived`` when it had been given up for unavailable."""
+    """A video that was read; ``revived`` when it had been given up for unavailable.
+
+    The last six are what the virality detector remembers of it (``maia.virality.core.Memory``).
+    """
 
     video_id: str
     lease_token: UUID
@@ -253,6 +263,12 @@ class TrackOutcome(NamedTuple):
     comment_count: int | None
     rate: float | None
     revived: bool = False
+    older_at: datetime | None = None
+    older_views: int | None = None
+    newer_at: datetime | None = None
+    newer_views: int | None = None
+    level: float | None = None
+    evidence: float = 0.0
 
 
 class Miss(NamedTuple):
@@ -409,7 +425,96 @@ class ExpiredVideo(TypedDict):
     discovered_at: datetime
 
 
+RiseState = Literal["QUIET", "RISING", "VIRAL", "COOLING"]
+"""Where a video is in a rise: none, one window above, raised, over for less than a day."""
+
+
+class Expectation(TypedDict):
+    """What a channel lets expect of its videos of a format, over the curve of the format; spreads are scaled MADs."""
+
+    channel_id: str
+    short: bool
+    videos: int
+    level: float
+    spread: float
+    week_videos: int
+    week: float | None
+    week_spread: float | None
+
+
+class ExpectedRate(TypedDict):
+    """A point of a format's curve: the median log rate (views an hour) at an age in hours, and of how many videos."""
+
+    short: bool
+    age: float
+    log_rate: float
+    videos: int
+
+
+class RateAtAge(TypedDict):
+    """The median log rate of a format's videos in one of the given stretches of age, counted from 1."""
+
+    short: bool
+    place: int
+    log_rate: float
+    videos: int
+
+
+class RiseRow(TypedDict):
+    """Where a video is in a rise; ``raised_at`` is None while it is only RISING."""
+
+    video_id: str
+    state: RiseState
+    since: datetime
+    began_at: datetime
+    raised_at: datetime | None
+    score: float
+    rate: float  # views an hour over the window
+    times: float  # how many times what was expected that is
+
+
+class Rise(NamedTuple):
+    """Where a video is in a rise from now on; ``turned`` when it has just come to that state."""
+
+    video_id: str
+    state: RiseState
+    turned_at: datetime
+    began_at: datetime
+    raised_at: datetime | None
+    score: float
+    rate: float
+    times: float
+    views: int
+    turned: bool
+
+
 class Riser(TypedDict):
+    """A video that rises: figures as of ``seen_at``."""
+
+    video_id: str
+    title: str | None  # None once it has left the hot queue
+    channel_id: str | None
+    channel_title: str | None
+    short: bool | None
+    published_at: datetime
+    state: RiseState
+    since: datetime
+    began_at: datetime
+    raised_at: datetime | None
+    score: float
+    rate: float  # views an hour over the window
+    times: float  # how many times what was expected that is
+    views: int
+    seen_at: datetime
+
+
+class UntoldRise(Riser):
+    """A rise that nobody was told of, leased."""
+
+    lease_token: UUID
+
+
+class Fastest(TypedDict):
     """A video that gains views fast."""
 
     video_id: str

@@ -105,6 +105,31 @@ class VideoRevived(Payload):
     """Nothing more."""
 
 
+class Rise(Payload):
+    """How it stood: views an hour over a window, how many times what was expected that is, and since when it rises."""
+
+    score: float
+    rate: float
+    times: float
+    views: int
+    began_at: datetime
+
+
+@entry("video.rising", entity="video", when="a video was faster than expected over one window")
+class VideoRising(Rise):
+    """A first sign; nobody is alerted yet."""
+
+
+@entry("video.viral", entity="video", when="it was so over a second window, or far faster: once a rise")
+class VideoViral(Rise):
+    """What SURVEILLANCE is alerted of."""
+
+
+@entry("video.cooling", entity="video", when="the rise of a viral video was over")
+class VideoCooling(Rise):
+    """How it stood then; it is the same rise when it flares up within a day."""
+
+
 @entry("video.renamed", entity="video", when="a video in the hot queue was found with another title")
 class VideoRenamed(Change):
     """Its titles."""

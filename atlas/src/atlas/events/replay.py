@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from atlas import sql
 from atlas.adapters.vault_index import VaultIndex
 from atlas.db import DatabaseManager
+from atlas.epochs import SHORT_SECONDS
 from atlas.errors import ConfigurationError, VaultNotFound
 from atlas.tiers import INTERVALS
 from atlas.vault import ShardInfo, VaultStrategy
@@ -83,9 +84,10 @@ async def replay(
         for step in ("index", "analyze"):
             await conn.execute(SQL[step])
         counts = {}
+        rules = {"dormant": INTERVALS["DORMANT"], "short": SHORT_SECONDS}
         for table in REBUILT:
-            counts[table] = (await conn.execute(SQL[table], {"dormant": INTERVALS["DORMANT"]})).rowcount
-        await conn.execute(SQL["unavailable"], {"dormant": INTERVALS["DORMANT"]})
+            counts[table] = (await conn.execute(SQL[table], rules)).rowcount
+        await conn.execute(SQL["unavailable"], rules)
         for step in ("keep_hot", "number_on"):
             await conn.execute(SQL[step])
         return Replayed(await conn.fetchval(SQL["count"]), **counts)

@@ -115,10 +115,11 @@ SELECT id, facts ->> 'channel_id', coalesce(facts ->> 'title', ''), (facts ->> '
 
 -- name: watchlist
 -- Every video that was ever discovered or watched.
-INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, added_at)
+INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, short, added_at)
 SELECT DISTINCT ON (entity_id)
        entity_id, payload ->> 'channel_id', (payload ->> 'published_at')::timestamptz,
-       (payload ->> 'tracking_tier')::tracking_tier, (payload ->> 'next_track_at')::timestamptz, created_at
+       (payload ->> 'tracking_tier')::tracking_tier, (payload ->> 'next_track_at')::timestamptz,
+       (payload ->> 'duration')::integer <= %(short)s, created_at
   FROM replayed
  WHERE event_type IN ('video.discovered', 'video.watched')
  ORDER BY entity_id, id;

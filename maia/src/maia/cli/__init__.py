@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from maia.cli import agents, demo, heartbeat, seeds, server, similar, status, timeline, up
+from maia.cli import agents, demo, heartbeat, seeds, server, similar, status, timeline, top, up
 
 app = typer.Typer(
     name="maia",
@@ -13,5 +13,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _module in (demo, up, server, agents, seeds, similar, status, timeline, heartbeat):
+for _module in (demo, up, server, agents, seeds, similar, status, top, timeline, heartbeat):
     _module.register(app)

@@ -19,6 +19,8 @@ from maia.cli.output import Json, console
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from atlas.adapters.records import RiseRow
+
 HEIGHT = 12
 MAX_WIDTH = 96
 EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -53,22 +55,22 @@ def timeline(
     as_json: Json = False,
 ) -> None:
     """Print or write the history of a video."""
-    found = asyncio.run(_look(video, _utc(since), _utc(until)))
+    found, standing = asyncio.run(_look(video, _utc(since), _utc(until)))
     for path, write in ((csv, _write_csv), (parquet, _write_parquet)):
         if path is not None:
             _written(path, partial(write, found))
     samples: list[Sample] = found.to_pylist()
     if as_json:
-        typer.echo(orjson.dumps({"video_id": video, "samples": samples}).decode())
+        typer.echo(orjson.dumps({"video_id": video, "rise": standing, "samples": samples}).decode())
     elif not samples:
         console.print(f"no samples of {video}", highlight=False)
     elif plot or (csv is None and parquet is None):
-        console.print(_heading(video, samples), highlight=False)
+        console.print(_heading(video, samples, standing), highlight=False)
         console.print(
             Text("\n".join(curve(samples, min(console.width, MAX_WIDTH)))) if plot else _table(samples[-last:])
         )
     else:
-        console.print(_heading(video, samples), highlight=False)
+        console.print(_heading(video, samples, standing), highlight=False)
 
 
 def _written(path: Path, write: Callable[[str], object]) -> None:
@@ -78,21 +80,27 @@ def _written(path: Path, write: Callable[[str], object]) -> None:
         raise typer.BadParameter(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
-async def _look(video: str, since: datetime | None, until: datetime | None) -> pa.Table:
+async def _look(video: str, since: datetime | None, until: datetime | None) -> tuple[pa.Table, RiseRow | None]:
     from atlas import history
     from maia.toolbox import open_database
 
-    async with open_database():
-        return await history.timeline(video, since, until)
+    async with open_database() as dao:
+        return await history.timeline(video, since, until), (await dao.fetch_rises([video])).get(video)
 
 
 def _utc(instant: datetime | None) -> datetime | None:
     return None if instant is None else instant.replace(tzinfo=UTC)
 
 
-def _heading(video: str, samples: Sequence[Sample]) -> str:
+def _heading(video: str, samples: Sequence[Sample], standing: RiseRow | None) -> str:
     first, newest = samples[0]["timestamp"], samples[-1]["timestamp"]
-    return f"{video}: {len(samples):,} samples from {first:%Y-%m-%d %H:%M} to {newest:%Y-%m-%d %H:%M} UTC"
+    heading = f"{video}: {len(samples):,} samples from {first:%Y-%m-%d %H:%M} to {newest:%Y-%m-%d %H:%M} UTC"
+    if standing is None:
+        return heading
+    return (
+        f"{heading}\n{standing['state']} since {standing['since']:%Y-%m-%d %H:%M}, score {standing['score']:.1f}, "
+        f"{standing['times']:,.1f} times what was expected"
+    )
 
 
 def _table(samples: Sequence[Sample]) -> Table:

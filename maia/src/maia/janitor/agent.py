@@ -23,6 +23,7 @@ from maia.progress import Progress
 from maia.runs import run_of
 from maia.toolbox import Stores, open_stores
 from maia.turns import in_turn
+from maia.virality.detector import learn
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -201,6 +202,8 @@ class _Janitor:
             await self._exclusively(RETIRING, self._retire)
         await self._look_after_the_vault(plan, progress)
         self._summary["terms_asleep"] = await self._dao.sleep_terms(self._now - IDLE, below=IDLE_BELOW, now=self._now)
+        learned = await learn(self._dao, now=self._now)
+        log.info("of %d channels, by format, it is known now what to expect", learned)
         await self._dao.forget_lapsed_work(now=self._now)
         await progress.end()
         return self._summary

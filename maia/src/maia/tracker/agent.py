@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypedDict
 
 from atlas import clock
@@ -20,6 +20,8 @@ from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker import core
 from maia.turns import in_turn
+from maia.virality import alerts
+from maia.virality.detector import Detector, Findings
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +29,13 @@ CALLS_PER_ROUND = 10
 
 
 class TrackerSummary(TypedDict):
-    """What a cycle did; ``quota`` counts the calls by bucket."""
+    """What a cycle did; ``viral`` counts the rises raised, ``quota`` the calls by bucket."""
 
     videos_tracked: int
     samples: int
     missing: int
     failed: int
+    viral: int
     quota: dict[Bucket, int]
     stopped_by: str
 
@@ -46,9 +49,11 @@ async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummar
 
 
 async def track(tools: Toolbox, *, every: timedelta) -> TrackerSummary:
-    """Read what is due within the share of a run that comes round ``every`` so often."""
+    """Read what is due within the share of a run that comes round ``every`` so often, and tell what has gone viral."""
     allowance = await tools.allowance(every)
-    return await _Tracking(tools, {"stats": allowance["track"], "general": allowance["probe"]}).run()
+    summary = await _Tracking(tools, {"stats": allowance["track"], "general": allowance["probe"]}).run()
+    await alerts.tell(tools.dao)
+    return summary
 
 
 class Reading(NamedTuple):
@@ -82,10 +87,12 @@ class _Tracking:
             "samples": 0,
             "missing": 0,
             "failed": 0,
+            "viral": 0,
             "quota": {"stats": 0, "general": 0},
             "stopped_by": SHARE_USED,
         }
         self._keyless: NoLiveKey | None = None
+        self._detector: Detector | None = None
 
     async def run(self) -> TrackerSummary:
         while calls := await self._affordable():
@@ -173,6 +180,7 @@ class _Tracking:
 
     async def _store(self, rows: Sequence[TrackingRow], answers: _Answers) -> None:
         now = clock.now()
+        findings = await self._judge([row for row in rows if row["video_id"] in answers.read], answers, now)
         samples, outcomes, misses, failures = [], [], [], []
         for row in rows:
             video_id = row["video_id"]
@@ -187,7 +195,18 @@ class _Tracking:
                     now=now,
                 )
                 given_up = row["misses"] >= CONFIRMED_MISSES
-                outcomes.append(TrackOutcome(video_id, row["lease_token"], tier, at, *reading, rate, revived=given_up))
+                outcomes.append(
+                    TrackOutcome(
+                        video_id,
+                        row["lease_token"],
+                        tier,
+                        at,
+                        *reading,
+                        rate,
+                        revived=given_up,
+                        **findings.memory[video_id]._asdict(),
+                    )
+                )
             elif video_id in answers.missing:
                 tier, at = core.after_miss(row["tracking_tier"], row["misses"], now)
                 misses.append(Miss(video_id, row["lease_token"], tier, at))
@@ -199,9 +218,11 @@ class _Tracking:
             async with self._dao.transaction() as dao:
                 stored = await dao.log_video_stats_batch(samples)
                 await dao.update_watchlist_schedule(outcomes, now=now)
+                await dao.record_rises(findings.rises, findings.over, now=now)
                 await dao.record_misses(misses, now=now)
                 await dao.fail_tracking(failures)
             summary["videos_tracked"] += len(outcomes)
+            summary["viral"] += sum(rise.turned and rise.state == "VIRAL" for rise in findings.rises)
             summary["missing"] += len(misses)
             summary["failed"] += len(failures)
         except LeaseLost as late:
@@ -211,6 +232,18 @@ class _Tracking:
         summary["samples"] += stored
         if failures:
             log.warning("%d readings failed, the first: %s", len(failures), failures[0].reason)
+
+    async def _judge(self, rows: Sequence[TrackingRow], answers: _Answers, now: datetime) -> Findings:
+        """Let the detector look at what was read."""
+        if self._detector is None:
+            self._detector = await Detector.open(self._dao)
+        return self._detector.look(
+            rows,
+            [answers.read[row["video_id"]].views for row in rows],
+            await self._dao.fetch_expectations({row["channel_id"] for row in rows if row["channel_id"]}),
+            await self._dao.fetch_rises([row["video_id"] for row in rows]),
+            now,
+        )
 
     def _spend(self, bucket: Bucket) -> None:
         self._left[bucket] = max(self._left[bucket] - 1, 0)

@@ -1,0 +1,1 @@
+"""Noticing the moment a video takes off."""
