@@ -37,7 +37,7 @@ from atlas.vault import LocalVault, VaultStrategy, get_vault
 from atlas.vault.buckets import BucketVault
 from maia.youtube.oauth import OwnerExecutor
 
-Agent = Literal["hunter", "tracker", "painter", "scribe", "janitor"]
+Agent = Literal["hunter", "tracker", "painter", "scribe", "janitor", "heartbeat"]
 T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
@@ -133,7 +133,7 @@ async def run_agent(
     With ``start`` it waits for the others before it begins.
     """
     ours, theirs = _processes.Pipe(duplex=False)
-    parameters = {} if agent == "janitor" else {"every": every}
+    parameters = {} if agent in {"janitor", "heartbeat"} else {"every": every}
     process = _processes.Process(target=_work, args=(agent, site, at, kill_at, parameters, start, theirs), daemon=True)
     process.start()
     theirs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -13,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from alkyone import snapshots
-from alkyone.agents import Agent, Site
+from alkyone.agents import Agent, Site, run_together
 from alkyone.databases import scratch
 from alkyone.invariants import check
 from alkyone.invariants.truth import Truth
@@ -29,12 +30,13 @@ from atlas.config import ApiKey
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 from atlas.errors import Bucket
+from atlas.history import timeline
 from atlas.hydra import HydraExecutor
 from atlas.keys import KeyRing
 from atlas.notifications import DiscordNotifier
 from atlas.quota import QuotaLedger
 from atlas.tiers import next_track
-from atlas.upkeep import recognised
+from atlas.upkeep import Upkeep, recognised
 from atlas.vault import LocalVault, VaultStrategy
 from maia.hunter.agent import hunt
 from maia.janitor.agent import clean
@@ -227,6 +229,33 @@ async def assert_sound(site: Site, truth: Truth | None = None, *, now: datetime,
             **options,
         )
     assert not report.breaches, "\n".join(map(str, report.breaches))
+
+
+async def janitors_beside_a_compaction(site: Site, videos: Sequence[str], *, now: datetime, rows: int) -> None:
+    """Run two Janitors at once, three times, an hour apart, while somebody compacts and reads all the while.
+
+    Raises:
+        AssertionError: a Janitor failed, or a reader of the last 25 days saw other than ``rows`` samples.
+    """
+
+    async def compact_and_read(done: asyncio.Event) -> None:
+        vault = site.open_vault()
+        async with DatabaseManager(site.conninfo) as database:
+            upkeep = Upkeep(vault, MaiaDAO(database))
+            while not done.is_set():
+                for merge in await upkeep.merges(before=now.date()):
+                    await upkeep.compact(merge, now=now)
+                await upkeep.follow(now=now)
+                found = await timeline(videos, now - timedelta(days=25), database=database, vault=vault)
+                assert found.num_rows == rows, "a reader saw a gap or a double"
+
+    for hour in range(3):
+        done = asyncio.Event()
+        other = asyncio.create_task(compact_and_read(done))
+        runs = await run_together(["janitor", "janitor"], site, now + timedelta(hours=hour))
+        done.set()
+        await other
+        assert [run.error for run in runs] == [None, None]
 
 
 async def _no_wait(seconds: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from alkyone import snapshots
 from alkyone.agents import Agent, Site, run_agent
-from alkyone.scenes import SMALL, TINY, OpenScene, Scene, dao_of, seed
+from alkyone.scenes import SMALL, TINY, OpenScene, Scene, assert_sound, dao_of, seed
 from atlas.adapters.records import SourceSeed
 
 HOUR = timedelta(hours=1)
@@ -94,6 +94,7 @@ async def test_a_kill_between_any_two_steps_leaves_no_trace_after_a_rerun(
                 undisturbed = await run_agent(agent, site, at)
                 assert undisturbed.error is None
                 expected = stored(site)
+                await assert_sound(site, now=at)  # and so is every site that comes to the same
             assert len(undisturbed.steps) > 10, "the scene gives the agent too little to do"
 
             for step, name in to_die_at(undisturbed.steps):
@@ -102,6 +103,33 @@ async def test_a_kill_between_any_two_steps_leaves_no_trace_after_a_rerun(
                     snapshots.lapse_leases(site.conninfo)
                     assert (await run_agent(agent, site, at)).error is None
                     assert stored(site) == expected, f"killed at step {step} of {len(undisturbed.steps)}, {name}"
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(300)
+async def test_a_heartbeat_that_dies_is_followed_by_one_that_says_the_same(scene: OpenScene) -> None:
+    async with scene(TINY) as here:
+        at = here.youtube.now()
+        with here.site() as before:
+            await seed(before, here.world, at)
+            with here.site(like=before) as site:
+                undisturbed = await run_agent("heartbeat", site, at)
+                assert undisturbed.error is None
+                expected = said(site)
+            for step, name in to_die_at(undisturbed.steps):
+                with here.site(like=before) as site:
+                    assert (await run_agent("heartbeat", site, at, kill_at=step)).killed, f"step {step}, {name}"
+                    assert (await run_agent("heartbeat", site, at)).error is None
+                    assert said(site) == expected, f"killed at step {step}, {name}"
+                    await assert_sound(site, now=at)
+
+
+def said(site: Site) -> list[Any]:
+    """What the heartbeat said last, and how its run ended."""
+    query = (
+        "SELECT (state, reasons, since, told_at, seen_at)::text FROM heartbeat UNION ALL SELECT agent FROM agent_runs"
+    )
+    return snapshots.column(site.conninfo, query)
 
 
 def to_die_at(steps: Sequence[str]) -> list[tuple[int, str]]:

@@ -20,15 +20,15 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from alkyone import snapshots
-from alkyone.agents import Site, run_agent, run_together
+from alkyone.agents import Site, run_agent
 from alkyone.databases import NOON, scratch
+from alkyone.scenes import janitors_beside_a_compaction
 from alkyone.standins.gcs import GCSStandin
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import Sample
 from atlas.adapters.vault_index import VaultIndex
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
-from atlas.history import timeline
 from atlas.upkeep import Upkeep
 from atlas.vault import VaultStrategy, compaction
 
@@ -169,24 +169,7 @@ async def test_two_janitors_and_a_compaction_at_once_lose_nothing_and_double_not
     vault = site.open_vault()
     before = snapshots.known(site.conninfo, vault)
 
-    async def compact_and_read(done: asyncio.Event) -> None:
-        vault = site.open_vault()
-        async with DatabaseManager(site.conninfo) as database:
-            upkeep = Upkeep(vault, MaiaDAO(database))
-            while not done.is_set():
-                for merge in await upkeep.merges(before=NOON.date()):
-                    await upkeep.compact(merge, now=NOON)
-                await upkeep.follow(now=NOON)
-                found = await timeline(VIDEOS, NOON - 25 * DAY, database=database, vault=vault)
-                assert found.num_rows == len(before), "a reader saw a gap or a double"
-
-    for hour in range(3):
-        done = asyncio.Event()
-        compaction_ = asyncio.create_task(compact_and_read(done))
-        runs = await run_together(["janitor", "janitor"], site, NOON + hour * HOUR)
-        done.set()
-        await compaction_
-        assert [run.error for run in runs] == [None, None]
+    await janitors_beside_a_compaction(site, VIDEOS, now=NOON, rows=len(before))
 
     assert snapshots.readings(site.conninfo, vault) == before
     assert snapshots.leased(site.conninfo) == 0

@@ -11,7 +11,8 @@ import pytest
 
 from alkyone import snapshots
 from alkyone.agents import HOUR, Agent, Run, Site, run_agent, run_together
-from alkyone.scenes import SMALL, OpenScene, dao_of, seed, watch
+from alkyone.invariants.truth import Truth
+from alkyone.scenes import SMALL, OpenScene, assert_sound, dao_of, seed, watch
 from alkyone.standins.youtube import captions
 from alkyone.worlds import World
 from atlas.adapters.records import SourceSeed
@@ -43,6 +44,7 @@ async def test_two_trackers_read_every_due_video_once(scene: OpenScene) -> None:
             assert total(runs, "samples") == total([only], "samples") == len(asked) > 700
             assert snapshots.tables(site.conninfo) == expected
             assert here.quota()["stats"] == 2 * quota["stats"]
+            await assert_sound(site, now=at)
 
 
 CATALOGUES = "generated:seed=11,channels=6,videos=1200,past=20"
@@ -70,7 +72,7 @@ async def test_two_hunters_read_every_page_once_and_find_what_one_finds(scene: O
             assert findings(site) == expected
             assert total(runs, "videos_discovered") == total([only], "videos_discovered") > 0
             assert here.quota()["search"] == 2 * quota["search"], "a term was held by both"
-            assert snapshots.leased(site.conninfo) == 0
+            await assert_sound(site, now=at)
 
 
 async def test_two_painters_end_every_video_once(scene: OpenScene) -> None:
@@ -93,7 +95,7 @@ async def test_two_painters_end_every_video_once(scene: OpenScene) -> None:
             assert total(runs, "videos_painted") == total([only], "videos_painted") > 220
             assert total(runs, "frames") == total([only], "frames")
             assert here.quota()["general"] > quota["general"]
-            assert snapshots.leased(site.conninfo) == 0
+            await assert_sound(site, now=at)
 
 
 async def test_two_scribes_describe_every_video_once(scene: OpenScene, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ async def test_two_scribes_describe_every_video_once(scene: OpenScene, tmp_path:
             assert described(site) == expected
             for count in ("videos_described", "transcripts", "frames"):
                 assert total(runs, count) == total([only], count) > 0, count
-            assert snapshots.leased(site.conninfo) == 0
+            await assert_sound(site, now=at)
 
 
 async def test_two_janitors_archive_every_day_once(scene: OpenScene) -> None:
@@ -144,7 +146,7 @@ async def test_two_janitors_archive_every_day_once(scene: OpenScene) -> None:
             assert only.summary is not None
             assert set(archived) == set(only.summary["days_archived"])
             assert (snapshots.tables(site.conninfo), snapshots.files(site.vault)) == expected
-            assert snapshots.readings(site.conninfo, site.vault) == snapshots.served(here.youtube.served.columns())
+            await assert_sound(site, Truth.of_standin(here.youtube), now=at)
 
 
 async def test_all_agents_at_once_lose_nothing_and_double_nothing(scene: OpenScene) -> None:
@@ -160,8 +162,7 @@ async def test_all_agents_at_once_lose_nothing_and_double_nothing(scene: OpenSce
                 runs = await run_together([*agents, *agents[:-1]], site, at, every=HOUR)
 
                 assert [run.error for run in runs] == [None] * len(runs)
-                assert snapshots.leased(site.conninfo) == 0
-            assert snapshots.readings(site.conninfo, site.vault) == snapshots.served(here.youtube.served.columns())
+                await assert_sound(site, Truth.of_standin(here.youtube), now=at)
 
 
 def caption(world: World, at: datetime, folder: Path) -> None:

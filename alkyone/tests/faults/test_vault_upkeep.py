@@ -14,14 +14,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from alkyone import snapshots
-from alkyone.agents import Site, run_agent, run_together
+from alkyone.agents import Site, run_agent
 from alkyone.databases import NOON, scratch
+from alkyone.scenes import janitors_beside_a_compaction
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import Sample
 from atlas.adapters.vault_index import VaultIndex
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
-from atlas.history import timeline
 from atlas.upkeep import Upkeep
 from atlas.vault import LocalVault, compaction
 from atlas.vault.audit import audit
@@ -129,24 +129,7 @@ async def test_two_janitors_and_a_compaction_at_once_lose_nothing_and_double_not
     before = snapshots.readings(site.conninfo, site.vault)
     kept = {key: reading for key, reading in before.items() if key[1] > NOON - 30 * DAY}
 
-    async def compact_and_read(done: asyncio.Event) -> None:
-        vault = LocalVault(site.vault)
-        async with DatabaseManager(site.conninfo) as database:
-            upkeep = Upkeep(vault, MaiaDAO(database))
-            while not done.is_set():
-                for merge in await upkeep.merges(before=NOON.date()):
-                    await upkeep.compact(merge, now=NOON)
-                await upkeep.follow(now=NOON)
-                found = await timeline(VIDEOS, NOON - 25 * DAY, database=database, vault=vault)
-                assert found.num_rows == len(kept), "a reader saw a gap or a double"
-
-    for hour in range(3):
-        done = asyncio.Event()
-        compaction_ = asyncio.create_task(compact_and_read(done))
-        runs = await run_together(["janitor", "janitor"], site, NOON + hour * HOUR)
-        done.set()
-        await compaction_
-        assert [run.error for run in runs] == [None, None]
+    await janitors_beside_a_compaction(site, VIDEOS, now=NOON, rows=len(kept))
 
     assert snapshots.readings(site.conninfo, site.vault) == kept
     assert snapshots.leased(site.conninfo) == 0

@@ -55,7 +55,9 @@ async def exchange(
             await _partitions.lock(conn, EVENTS, patience=patience)
             if await conn.fetchval(SQL["count_day"], **bounds) != rows:
                 return False
-            await _partitions.create(conn, EVENTS, [partition])  # what came without a partition moves into it
+            await _partitions.create(
+                conn, EVENTS, [partition], patience=patience
+            )  # what came without a partition moves into it
             await _partitions.drop(conn, partition)
     except LockNotAvailable:
         return False

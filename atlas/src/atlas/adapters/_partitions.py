@@ -72,15 +72,21 @@ async def missing(conn: Connection, wanted: Sequence[Partition]) -> list[Partiti
     return [partition for partition in wanted if partition.name in absent]
 
 
-async def create(conn: Connection, table: Partitioned, wanted: Sequence[Partition]) -> list[str]:
+async def create(
+    conn: Connection, table: Partitioned, wanted: Sequence[Partition], *, patience: timedelta
+) -> list[str]:
     """Make the partitions that do not exist, and return their names.
 
     Writers of the table wait for the transaction of ``conn``: else a row on its way to the default partition could
-    arrive there when it no longer may. Readers wait only while a partition is attached.
+    arrive there when it no longer may. Readers wait only while a partition is attached, which waits for those there.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: readers did not let go of the table within ``patience``.
     """
     if not await missing(conn, wanted):
         return []
     await _run(conn, "lock_writers", table=Identifier(table.table))
+    await _be_patient(conn, patience)
     absent = await missing(conn, wanted)
     for partition in absent:
         await _create(conn, table, partition)
@@ -93,7 +99,7 @@ async def lock(conn: Connection, table: Partitioned, *, patience: timedelta) -> 
     Raises:
         psycopg.errors.LockNotAvailable: others did not let go of it within ``patience``.
     """
-    await _run(conn, "patience", milliseconds=Literal(patience // timedelta(milliseconds=1)))
+    await _be_patient(conn, patience)
     await _run(conn, "lock", table=Identifier(table.table))
 
 
@@ -129,6 +135,10 @@ async def _create(conn: Connection, table: Partitioned, partition: Partition) ->
     await _run(conn, "attach", **names)
     if table.immutable:
         await _run(conn, "keep_untruncated", **names)
+
+
+async def _be_patient(conn: Connection, patience: timedelta) -> None:
+    await _run(conn, "patience", milliseconds=Literal(patience // timedelta(milliseconds=1)))
 
 
 async def _run(conn: Connection, name: str, **names: Composable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from atlas.db import Connection
     from atlas.vault.shards import ShardInfo
 
+log = logging.getLogger(__name__)
+
 SQL = sql.load("atlas.adapters", "maia_archive.sql")
 
 PATIENCE = timedelta(seconds=2)
@@ -44,7 +47,8 @@ class ArchiveMixin:
     async def ensure_partitions(self, *, now: datetime | None = None, days_ahead: int = 7) -> list[str]:
         """Make the partitions from today to ``days_ahead`` and return the names of the new ones.
 
-        Rows of such a day that lie in a default partition move into the new one; no insert fails meanwhile.
+        Rows of such a day that lie in a default partition move into the new one; no insert fails meanwhile. Of a table
+        that somebody does not let go of none is made: until the next time its rows go to the default partition.
         """
         today = (now or clock.now()).astimezone(UTC).date()
         created: list[str] = []
@@ -52,7 +56,11 @@ class ArchiveMixin:
             wanted = table.between(today, today + timedelta(days=days_ahead))
             # A transaction for each table: no one ever waits for two of its locks.
             async with self._db.get_connection() as conn:
-                created += await _partitions.create(conn, table, wanted)
+                try:
+                    async with conn.transaction():  # a savepoint: losing patience breaks nothing around it
+                        created += await _partitions.create(conn, table, wanted, patience=PATIENCE)
+                except LockNotAvailable:
+                    log.warning("%s gets its partitions another time: somebody has been reading it", table.table)
         return created
 
     async def missing_partitions(self, *, now: datetime | None = None, days_ahead: int = 7) -> list[str]:
