@@ -15,7 +15,7 @@ from alkyone.faults.schedule import AGENTS, KINDS, OCCASIONS, STEPS, WORLDS, dra
 from atlas.embedded import EmbeddedServer
 from atlas.quota import QuotaLedger
 
-SEEDS = (3, 14, 15)
+SEEDS = (3, 14)
 
 OF_A_SHARED_SERVER = tuple(kind for kind in KINDS if kind not in {"database.out of connections", "database.restarted"})
 """Other tests use the same server."""
