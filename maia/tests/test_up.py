@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,9 @@ from atlas.beside import database_beside
 from atlas.errors import ConfigurationError
 from maia.up import journal, lock
 from maia.up.engine import as_url
+from maia.up.part import Part
+
+ENDLESS = "import os, threading\nprint(os.getpid(), flush=True)\nthreading.Event().wait()\n"
 
 
 def test_logs_are_rotated_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +74,7 @@ def test_the_kernel_drops_the_lock_of_a_killed_one(tmp_path: Path) -> None:
 
 def test_a_part_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
     """The module below stands for a server: it says its process id, and would go on for ever."""
-    (tmp_path / "endless.py").write_text(
-        "import os, threading\nprint(os.getpid(), flush=True)\nthreading.Event().wait()\n"
-    )
+    (tmp_path / "endless.py").write_text(ENDLESS)
     parent = (
         "import subprocess, sys\n"
         "part = subprocess.Popen([sys.executable, '-m', 'maia.up.tether', 'endless'], stdin=subprocess.PIPE,"
@@ -87,6 +90,41 @@ def test_a_part_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
 
     assert starter.stdout.read() == b"", "the pipe is closed once the last process that holds it has ended"
     starter.stdout.close()
+
+
+class Probe(Part):
+    """A part that is ready once it has said something, and never ill."""
+
+    def __init__(self, home: Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(home)}
+        self.log = journal.Journal(home / "logs", Console(file=io.StringIO()))
+        super().__init__("probe", ("endless",), environment, home=home, journal=self.log)
+        self.order: list[str] = []
+        self._heard = asyncio.Event()
+
+    async def ready(self) -> None:
+        await self._heard.wait()
+        self.order.append("ready")
+
+    def heard(self, line: str) -> None:
+        self.order.append("said")
+        self._heard.set()
+
+    async def ill(self) -> str:
+        self.order.append("watched")
+        return await asyncio.Future()
+
+
+async def test_a_part_that_starts_slowly_is_not_taken_for_ill(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    part = Probe(tmp_path)
+
+    async with part.kept(asyncio.Event()):
+        while "watched" not in part.order:  # noqa: ASYNC110 - the keeper's next step
+            await asyncio.sleep(0)
+    part.log.close()
+
+    assert part.order == ["said", "ready", "watched"]
 
 
 def test_the_demos_stand_in_ends_when_the_demo_is_killed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import AtlasError
 from maia.up import lock, tether
@@ -105,7 +106,7 @@ class Part(ABC):
     async def _until_it_ends(self, process: asyncio.subprocess.Process, started: asyncio.Event) -> str:
         exited = asyncio.create_task(process.wait())
         ready = asyncio.create_task(asyncio.wait_for(self.ready(), START_TIMEOUT_S))
-        ill = asyncio.create_task(self.ill())
+        tasks: list[asyncio.Task[Any]] = [exited, ready]
         try:
             await asyncio.wait({exited, ready}, return_when=asyncio.FIRST_COMPLETED)
             if not exited.done():
@@ -114,6 +115,8 @@ class Part(ABC):
                 if started.is_set():
                     self._journal.say(self.name, f"up again as process {process.pid}", "good", event="up")
                 started.set()
+                ill = asyncio.create_task(self.ill())  # not before: a slow start is no illness
+                tasks.append(ill)
                 await asyncio.wait({exited, ill}, return_when=asyncio.FIRST_COMPLETED)
             if exited.done():
                 return f"process {process.pid} {_manner(exited.result())}"
@@ -121,9 +124,9 @@ class Part(ABC):
             await exited
             return f"process {process.pid} {ill.result()}, and was killed"
         finally:
-            for task in (exited, ready, ill):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(exited, ready, ill, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
     async def _running(self, hurry: asyncio.Event) -> AsyncIterator[asyncio.subprocess.Process]:
