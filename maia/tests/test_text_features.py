@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.adapters.records import TextFeatures
+from maia.scribe.detector import open_detector
 from maia.scribe.features import language_of, text_features
 
 TITLES = [
@@ -84,3 +85,13 @@ def test_titles_of_strangers_break_nothing() -> None:
     assert text_features("").caps_share == 0
     assert text_features("\ud800 lone \0 surrogates").title_words == 2
     assert text_features("A" * 100_000).title_length == 1000
+
+
+def test_the_mapped_model_says_what_the_librarys_own_says() -> None:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    own = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    texts = [title for _, title in TITLES] + ["", "Jupiter 4K", "漢字かな交じり文", "\x00\ud800"]
+
+    mapped = open_detector()
+    assert [mapped.rank(text) for text in texts] == [own.rank(text) for text in texts]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import regex
 
 from atlas.adapters.records import TextFeatures
+from maia.scribe.detector import open_detector
 
 SURE = 0.5
 """How sure the detector must be: answers on titles come with 0.55 and more, guesses on names with 0.1 and less."""
@@ -58,7 +58,7 @@ def text_features(title: str, transcript: str | None = None) -> TextFeatures:
 def language_of(text: str) -> str | None:
     """Tell the language of a text (ISO 639-1, or 639-3 where there is no shorter one); None when unsure.
 
-    The first call loads the detector: about a second, and 100 MB of memory.
+    The first call opens the detector, which takes about a second.
     """
     prose = _NOT_PROSE.sub(" ", text)
     if sum(letter.isalpha() for letter in prose) < FEWEST_LETTERS:
@@ -67,8 +67,4 @@ def language_of(text: str) -> str | None:
     return str(language) if sure >= SURE else None
 
 
-@cache
-def _detector() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+_detector = cache(open_detector)
