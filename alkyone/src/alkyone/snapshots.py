@@ -91,6 +91,7 @@ def lapse_leases(conninfo: str) -> None:
                     sql.Identifier(table)
                 )
             )
+        conn.execute("UPDATE work_leases SET leased_until = 'epoch' WHERE name LIKE 'run %'")  # the turns of agents
 
 
 def spoil_page_tokens(conninfo: str) -> None:

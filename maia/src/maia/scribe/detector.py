@@ -66,11 +66,15 @@ class _Moves:
     """Which state follows on which letter: 256 numbers a row."""
 
     def __init__(self, array: _Array) -> None:
-        kind = array.dtype.char
-        self._row = lru_cache(STATES_KEPT)(lambda row: memoryview(array.read(row << 8, 256)).cast(kind))
+        self._array = array
+        self._row = lru_cache(STATES_KEPT)(self._read)
 
     def __getitem__(self, place: int) -> int:
         return self._row(place >> 8)[place & 255]
+
+    def _read(self, row: int) -> memoryview[int]:
+        values = memoryview(self._array.read(row << 8, 256))
+        return values.cast("H") if self._array.dtype.itemsize == 2 else values.cast("I")
 
 
 class _Weights:
