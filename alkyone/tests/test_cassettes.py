@@ -21,7 +21,10 @@ from typer.testing import CliRunner
 from alkyone import scenarios, scrub
 from alkyone.__main__ import app
 from alkyone.cassettes import FOLDER, CassetteError, no_network, replaying
-from alkyone.scenarios import SCENARIOS, Scenario
+from alkyone.fixtures import SetEnvironment
+from alkyone.scenarios import SCENARIOS, Cast, Scenario
+from alkyone.standins.youtube import YouTubeStandin
+from atlas import clock
 
 LARGEST = 400_000
 """Bytes of a cassette."""
@@ -212,6 +215,23 @@ def test_a_recording_made_anew_is_the_same_to_the_byte(tmp_path: Path) -> None:
     assert "tracker: 4 kB; quota: 2 of general, 1 of stats" in done.stdout
     for name in ("tracker.yaml", "heartbeat.yaml"):
         assert (tmp_path / name).read_text() == (FOLDER / name).read_text()
+
+
+@pytest.mark.engine
+async def test_of_youtube_itself_the_same_is_recorded_and_the_key_stays_out(
+    settings_env: SetEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenarios, "real_cast", Cast.of_world)  # what there is at the YouTube that stands in for it
+    key = "AI" + "za" + "SyD-not-a-key-of-anybodys-but-like-one0"
+    async with YouTubeStandin(scenarios.WORLD, clock=clock.now, keys={key: "project"}) as youtube:
+        settings_env(YOUTUBE_API_ENDPOINT=youtube.endpoint, YOUTUBE_API_KEY_POOL_JSON=f'["{key}"]')
+        arguments = ["record", "tracker", "--live", "--into", str(tmp_path)]
+        done = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+        assert done.exit_code == 0, done.output
+        assert sum(sum(used.values()) for days in youtube.quota.usage().values() for used in days.values()) == 3
+    recorded = await asyncio.to_thread((tmp_path / "tracker.yaml").read_text)
+    assert key not in recorded
+    assert recorded == await asyncio.to_thread((FOLDER / "tracker.yaml").read_text)
 
 
 def test_what_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
