@@ -305,7 +305,8 @@ async def replay(scenario: Scenario, conninfo: str, folder: Path, cassettes: Pat
         CassetteError: they do not agree.
     """
     with replaying(cassettes / f"{scenario.name}.yaml") as tape:
-        cast = Cast(**tape.get_metadata("cast", None))
+        kept: dict[str, Any] = tape.get_metadata("cast", {})
+        cast = Cast(**kept)
         return await _perform(scenario, cast, _real(scenario), conninfo, folder)
 
 
@@ -391,12 +392,12 @@ async def _standing_in(scenario: Scenario, cast: Cast) -> AsyncIterator[Services
     settings: dict[str, Any] = {}
     rewriting: list[tuple[str, str]] = []
     vault = None
+    # Its time is the agents': they all ask the clock of this process.
+    youtube = YouTubeStandin(WORLD, clock=clock.now, limits=scenes.AMPLE)
     async with AsyncExitStack() as stack:
         for service in scenario.services:
             match service:
                 case "youtube":
-                    # Its time is the agents': they all ask the clock of this process.
-                    youtube = YouTubeStandin(WORLD, clock=clock.now, limits=scenes.AMPLE)
                     await stack.enter_async_context(youtube)
                     stack.enter_context(mock.patch("alkyone.standins.youtube.server.thumbnail", _small))
                     settings |= {
@@ -489,7 +490,7 @@ def _store(provider: Service, endpoint: str, secret: str) -> VaultStrategy:
 
 @contextmanager
 def _moto() -> Iterator[str]:
-    import boto3
+    from boto3.session import Session
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would print every request
@@ -497,7 +498,7 @@ def _moto() -> Iterator[str]:
     server.start()
     try:
         root = "http://{}:{}".format(*server.get_host_and_port())
-        session = boto3.session.Session("key", "secret", region_name="us-east-1")
+        session = Session("key", "secret", region_name="us-east-1")
         session.client("s3", endpoint_url=root).create_bucket(Bucket=BUCKET)
         yield root
     finally:
