@@ -169,6 +169,13 @@ def test_a_small_difference_is_a_difference(one: Row, other: Row) -> None:
     assert digest(METRICS, rows_of(METRICS, [base | one])) != digest(METRICS, rows_of(METRICS, [base | other]))
 
 
+def test_a_hidden_count_beside_a_known_one_is_not_nought() -> None:
+    known: Row = {"video_id": "b", "timestamp": NOON, "views": 1}
+    hidden, nought = ({"video_id": "a", "timestamp": NOON, "views": views} for views in (None, 0))
+
+    assert digest(METRICS, rows_of(METRICS, [hidden, known])) != digest(METRICS, rows_of(METRICS, [nought, known]))
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

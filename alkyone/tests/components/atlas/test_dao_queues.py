@@ -17,7 +17,8 @@ import pytest
 from alkyone.databases import NOON
 from alkyone.queues import QUEUES, Queue
 from atlas.adapters.maia import MaiaDAO
-from atlas.adapters.records import Failure, Sample, TrackOutcome, WatchEntry
+from atlas.adapters.records import Failure, Miss, Sample, TrackOutcome, WatchEntry
+from atlas.db import DatabaseManager
 from atlas.errors import LeaseLost
 
 SOON = NOON + timedelta(minutes=9)
@@ -172,6 +173,27 @@ async def test_samples_and_schedule_of_a_transaction_that_fails_are_both_gone(da
             raise ZeroDivisionError
     assert (await dao.overview(now=NOON))["samples_hot"] == 0
     assert len(await dao.fetch_tracking_batch(now=LATE)) == 1
+
+
+async def test_a_video_given_up_and_the_event_of_it_are_there_together_or_not_at_all(
+    dao: MaiaDAO, database: DatabaseManager
+) -> None:
+    await dao.add_to_watchlist([entry(1)], now=NOON)
+    (row,) = await dao.fetch_tracking_batch(now=NOON)
+    miss = Miss(row["video_id"], row["lease_token"], "DORMANT", NEXT)
+
+    async def told() -> list[str]:
+        async with database.get_connection() as conn:
+            rows = await conn.fetch("SELECT event_type FROM system_events WHERE event_type <> 'video.watched'")
+        return [row["event_type"] for row in rows]
+
+    with suppress(ZeroDivisionError):
+        async with dao.transaction() as together:
+            await together.record_misses([miss], now=NOON)
+            raise ZeroDivisionError
+    assert await told() == []
+    await dao.record_misses([miss], now=NOON)
+    assert await told() == ["video.unavailable"]
 
 
 async def test_a_stage_that_nobody_could_try_is_put_off_without_an_attempt(dao: MaiaDAO) -> None:
