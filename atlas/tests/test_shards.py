@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alkyone.properties import examples
@@ -105,6 +105,7 @@ def test_canonical_rows_are_sorted_and_have_each_key_once(rows: list[Row]) -> No
 
 
 @given(samples, st.randoms(use_true_random=False))
+@examples(40)
 def test_the_order_of_the_rows_makes_no_difference(rows: list[Row], chance: random.Random) -> None:
     shuffled = chance.sample(rows, len(rows)) + (chance.choices(rows, k=3) if rows else [])
 
@@ -112,6 +113,7 @@ def test_the_order_of_the_rows_makes_no_difference(rows: list[Row], chance: rand
 
 
 @given(documents, st.randoms(use_true_random=False))
+@examples(40)
 def test_the_order_of_documents_makes_no_difference(rows: list[Row], chance: random.Random) -> None:
     shuffled = chance.sample(rows, len(rows))
 
@@ -132,7 +134,7 @@ def test_chunks_make_no_difference(given_: tuple[Kind, list[Row]], data: st.Data
     st.one_of(samples.map(lambda rows: (METRICS, rows)), documents.map(lambda rows: (METADATA, rows))),
     st.sampled_from(["snappy", "none", "gzip", "zstd"]), st.booleans(), st.integers(1, 50),
 )  # fmt: skip
-@settings(deadline=None)
+@examples(40)
 def test_the_encoding_makes_no_difference(
     given_: tuple[Kind, list[Row]], compression: str, dictionary: bool, group: int
 ) -> None:
@@ -220,7 +222,7 @@ def whole_rows(kind: Kind) -> st.SearchStrategy[list[Row]]:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 @given(data=st.data())
-@examples(60)
+@examples(30)
 def test_another_value_in_any_cell_is_another_name(kind: Kind, data: st.DataObject) -> None:
     rows = data.draw(whole_rows(kind))
     field = data.draw(st.sampled_from(list(kind.schema)))
@@ -468,7 +470,7 @@ def test_a_shard_of_an_older_schema_is_read_with_its_new_columns_absent() -> Non
 
 
 @given(st.lists(samples, max_size=4), st.lists(ids, max_size=3), instants, instants)
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_reading_equals_a_model(batches: list[list[Row]], wanted: list[str], start: datetime, end: datetime) -> None:
     vault = MemoryVault()
     for batch in batches:

@@ -9,9 +9,10 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from alkyone.properties import examples
 from atlas.adapters.records import DayAhead
 from atlas.errors import Bucket
 from atlas.quota import began_at, reset_at
@@ -278,7 +279,7 @@ class TestAWholeDay:
 
         assert total(runs)["general"] > 0.95 * LIMITS["general"]
 
-    @settings(max_examples=25, deadline=None)
+    @examples(25)
     @given(st.sets(st.integers(0, 47)), st.fixed_dictionaries({b: st.integers(0, 400) for b in LIMITS}))
     def test_is_never_overspent_whichever_runs_fall_out(self, missed: set[int], limits: dict[Bucket, int]) -> None:
         begin = datetime(2026, 11, 10, 8, tzinfo=UTC)

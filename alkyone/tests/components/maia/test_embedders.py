@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from alkyone.pictures import TRANSFORMATIONS, brighten, frame, overlay
+from alkyone.properties import examples
 from atlas.config import Settings
 from atlas.errors import ConfigurationError
 from maia.scribe import embedders
@@ -114,7 +115,7 @@ def test_a_large_file_is_not_even_opened(monkeypatch: pytest.MonkeyPatch, origin
     assert not PerceptualEmbedder().embed(originals[:1]).any()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 20), cut=st.integers(0, 4000), place=st.integers(0, 3000), junk=st.binary(max_size=40),
     format_=st.sampled_from(["JPEG", "PNG", "WEBP"]),
