@@ -261,13 +261,11 @@ class Settings(BaseSettings):
     GATE_MIN_SUBSCRIBERS: int | None = Field(
         default=None,
         ge=0,
-        le=MOST,
         description="the Hunter keeps no video of a channel with fewer subscribers; unset: any",
     )
     GATE_MAX_SUBSCRIBERS: int | None = Field(
         default=None,
         ge=0,
-        le=MOST,
         description="the Hunter keeps no video of a channel with more subscribers; unset: any",
     )
     HUNTER_FEEDS: int = Field(
