@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_written_is_told_in_a_line(maia: Maia, tmp_path: P
 
 def test_a_video_nobody_knows_has_no_samples(maia: Maia) -> None:
     assert maia("unknown").stdout == "no samples of unknown\n"
-    assert orjson.loads(maia("unknown", "--json").stdout) == {"video_id": "unknown", "samples": []}
+    assert orjson.loads(maia("unknown", "--json").stdout) == {"video_id": "unknown", "rise": None, "samples": []}
 
 
 def test_the_curve_rises_with_the_views_and_marks_where_their_meaning_changed(maia: Maia) -> None:
