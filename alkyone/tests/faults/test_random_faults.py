@@ -52,7 +52,7 @@ async def test_every_invariant_holds_after_a_schedule_of_faults(
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_every_invariant_holds_after_agents_died_by_kill_9(
     postgres: EmbeddedServer, template: str, tmp_path: Path
 ) -> None:
