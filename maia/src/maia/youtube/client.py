@@ -396,7 +396,7 @@ def _unreachable(exc: Exception) -> ApiUnavailable:
 
 def _without(key: str, body: bytes) -> bytes:
     """Take the key out of an answer that echoes it."""
-    for form in {key, quote(key, safe=""), quote_plus(key)}:
+    for form in {key, quote(key), quote(key, safe=""), quote_plus(key)}:
         body = body.replace(form.encode(), b"***") if form else body
     return body
 
