@@ -199,8 +199,8 @@ MUTANTS = (
         (
             Edit(
                 "atlas/src/atlas/hydra.py",
-                "    return isinstance(error, (ApiUnavailable, Throttled)) and can_heal(error)",
-                "    return isinstance(error, (QuotaRefused, ApiUnavailable, Throttled))",
+                "            await self._ledger.refused(key.project, bucket, cost, purpose=purpose, now=now)\n",
+                "",
             ),
         ),
         (f"{_HYDRA}::test_a_bucket_the_server_says_is_spent_is_never_asked_again_that_day",),
