@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypedDict
+from uuid import uuid4
 
 import pytest
 
@@ -120,6 +121,29 @@ async def test_ops_hears_once_of_an_agent_that_fails_and_once_that_it_works_agai
         ("The hunter fails", "ValueError"),
         ("The hunter works again", f"It had failed since {begun:%Y-%m-%d %H:%M} UTC."),
     ]
+
+
+@pytest.mark.engine
+async def test_ops_hears_of_a_deployed_run_whose_process_died_and_of_none_that_somebody_ended_by_hand(
+    dao: MaiaDAO, discord: DiscordStandin
+) -> None:
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.states import Crashed
+
+    from maia.tracker.flow import run_tracker_cycle
+
+    (hook,) = run_tracker_cycle.on_crashed_hooks
+    died = Crashed(message="Process exited with status code: -9.")
+    deployed, by_hand = (FlowRun(flow_id=uuid4(), deployment_id=made_by) for made_by in (uuid4(), None))
+
+    for flow_run in (by_hand, deployed, deployed):
+        await hook(flow=run_tracker_cycle, flow_run=flow_run, state=died)  # type: ignore[call-arg, misc]
+
+    assert [(embed["title"], embed["description"]) for embed in discord.embeds] == [
+        ("The tracker fails", "Process exited with status code: -9.")
+    ]
+    (run,) = await dao.runs()
+    assert (run["agent"], run["run_id"], run["completed_at"]) == ("tracker", str(deployed.id), None)
 
 
 async def test_of_runs_that_fail_at_once_one_tells_ops(dao: MaiaDAO, discord: DiscordStandin) -> None:
