@@ -51,6 +51,7 @@ from prefect.context import FlowRunContext  # noqa: E402
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler  # noqa: E402
 from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.states import Cancelled, Completed  # noqa: E402
+from prefect.types import DateTime  # noqa: E402
 
 __all__ = ["api_url", "by_hand", "flow_of"]
 
@@ -190,7 +191,7 @@ async def _overtake(ours: FlowRun, deployment_id: UUID, begun: datetime) -> None
     late = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=begun),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=cast("DateTime", begun)),
     )
     overtaken = 0
     with best_effort("sweep of late runs"):

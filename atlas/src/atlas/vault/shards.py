@@ -406,7 +406,7 @@ def select(
         return conform(kind, pa.concat_tables(parts))
 
 
-def _rows(file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+def _rows(file: Any, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
     table = file.read_row_groups(groups, columns=names, use_threads=len(groups) > 1)
     return table.replace_schema_metadata(None)
 
