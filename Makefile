@@ -48,6 +48,8 @@ secrets: ## Make the files of secrets that docker-compose.yml names, those that 
 	@$(call SECRET,postgres_password,$(RANDOM_HEX))
 	@$(call SECRET,grafana_password,$(RANDOM_HEX))
 	@$(call SECRET,database_url,printf postgresql://pleiades:%s@postgres:5432/pleiades "$$(cat secrets/postgres_password)")
+	@$(call SECRET,database_writer_url,printf postgresql://pleiades_writer:%s@postgres:5432/pleiades "$$($(RANDOM_HEX))")
+	@$(call SECRET,database_reader_url,printf postgresql://pleiades_reader:%s@postgres:5432/pleiades "$$($(RANDOM_HEX))")
 	@$(call SECRET,youtube_api_key_pool_json,echo '[]')
 	@chmod 644 secrets/* # the containers' account is not yours; the folder keeps others out
 	@echo 'Put your API key into secrets/youtube_api_key_pool_json: ["AIza…"]'

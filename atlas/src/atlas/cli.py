@@ -66,16 +66,22 @@ def main() -> None:
 
 
 @app.command()
-def setup(as_json: Json = False) -> None:
+def setup(
+    with_roles: Annotated[
+        bool, typer.Option("--roles", help="Make the roles of DATABASE_WRITER_URL and DATABASE_READER_URL, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Provision or upgrade the database, and make sure that the vault can be written."""
-    from atlas import db, settings, vault
+    from atlas import db, roles, settings, vault
     from atlas.setup import provision
     from atlas.upkeep import recognised
 
     async def work() -> dict[str, Any]:
         report = await provision()
+        named = await roles.grant(settings) if with_roles else {}
         await recognised(vault, db)
-        return {**report._asdict(), "vault": settings.VAULT_PROVIDER}
+        return {**report._asdict(), "roles": named, "vault": settings.VAULT_PROVIDER}
 
     done = asyncio.run(_with_database(work, provisioned=False))
     if as_json:
@@ -83,6 +89,8 @@ def setup(as_json: Json = False) -> None:
         return
     steps = "created" if done["created"] else f"{', '.join(done['applied'])} applied" if done["applied"] else "current"
     typer.echo(f"database  schema {done['version']}, {steps}; {len(done['partitions'])} partitions made ahead")
+    for kind, role in done["roles"].items():
+        typer.echo(f"{kind:<10}{role}")
     typer.echo(f"vault     {done['vault']}, writable")
 
 

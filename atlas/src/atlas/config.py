@@ -134,6 +134,15 @@ class Settings(BaseSettings):
         description="PostgreSQL 15+ with pgvector 0.8+, postgresql://user:password@host:5432/name; "
         "unset: an embedded server",
     )
+    DATABASE_WRITER_URL: SecretStr | None = Field(
+        default=None,
+        description="the same database as the agents may have it: "
+        "atlas setup --roles makes its role, with its password",
+    )
+    DATABASE_READER_URL: SecretStr | None = Field(
+        default=None,
+        description="the same database for whoever only looks: atlas setup --roles makes its role, with its password",
+    )
     PLEIADES_PG_BIN: Location | None = Field(
         default=None, description="folder of PostgreSQL programs for the embedded server; unset: the wheel's"
     )
@@ -378,6 +387,11 @@ class Settings(BaseSettings):
     DASHBOARD_URL: HttpUrl | None = Field(
         default=None, description="where the dashboard is, for the links on Prefect's page"
     )
+    PRIVATE_HOSTS: tuple[str, ...] = Field(
+        default=(),
+        description="hosts of your own network that the addresses above may lead to, as a JSON list such as "
+        '["n8n", "10.0.0.7"]; names that lead to private addresses are refused otherwise',
+    )
     HEARTBEAT_URL: SecretStr | None = Field(
         default=None,
         description="address that each heartbeat calls, with /fail when Degraded, so that silence is noticed elsewhere",
@@ -402,7 +416,7 @@ class Settings(BaseSettings):
             raise ValueError("what follows whsec_ is no base64")
         return secret
 
-    @field_validator("DATABASE_URL")
+    @field_validator("DATABASE_URL", "DATABASE_WRITER_URL", "DATABASE_READER_URL")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         # No more than that: libpq's addresses allow what stricter parsers do not, sockets and several hosts.

@@ -153,7 +153,7 @@ async def _refuse_unfit(conn: Connection) -> None:
             f"the server has pgvector {found}: Pleiades needs 0.8 or later; where an older one is in the database "
             "already, ALTER EXTENSION vector UPDATE"
         )
-    if taken := await conn.fetch(SQL["taken"], names=_table_names()):
+    if taken := await conn.fetch(SQL["taken"], names=table_names()):
         raise ConfigurationError(
             f"the database already has tables that are not ours ({', '.join(row['name'] for row in taken)}): "
             "give Pleiades a database of its own"
@@ -189,6 +189,7 @@ async def _explained() -> AsyncIterator[None]:
         ) from exc
 
 
-def _table_names() -> list[str]:
+def table_names() -> list[str]:
+    """The tables of the schema, without the partitions that are made later."""
     schema = resources.files("atlas").joinpath("schema.sql").read_text(encoding="utf-8")
     return re.findall(r"^CREATE TABLE (\w+)", schema, re.MULTILINE)

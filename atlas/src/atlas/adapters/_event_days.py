@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -45,9 +45,19 @@ def reading(database: Database, day: date) -> Reading:
 
 
 async def exchange(
-    conn: Connection, day: date, shards: Sequence[ShardInfo], rows: int, *, patience: timedelta, now: datetime
+    conn: Connection,
+    day: date,
+    shards: Sequence[ShardInfo],
+    rows: int,
+    *,
+    patience: timedelta,
+    index: Callable[[], Awaitable[None]],
+    now: datetime,
 ) -> bool:
-    """Drop the events of a day, the one way in which events leave SQL; False when others have the table, or it grew."""
+    """Drop the events of a day, the one way in which events leave SQL; False when others have the table, or it grew.
+
+    ``index`` notes the shards, without which the database refuses to drop the day.
+    """
     partition = EVENTS.partition(day)
     bounds = {"start": partition.start, "stop": partition.stop}
     try:
@@ -55,10 +65,10 @@ async def exchange(
             await _partitions.lock(conn, EVENTS, patience=patience)
             if await conn.fetchval(SQL["count_day"], **bounds) != rows:
                 return False
-            await _partitions.create(
-                conn, EVENTS, [partition], patience=patience
-            )  # what came without a partition moves into it
-            await _partitions.drop(conn, partition)
+            # What came without a partition moves into it.
+            await _partitions.create(conn, EVENTS, [partition], patience=patience)
+            await index()
+            await _partitions.drop(conn, EVENTS, partition)
     except LockNotAvailable:
         return False
     if rows:

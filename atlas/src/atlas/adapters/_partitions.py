@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg.sql import SQL, Composable, Identifier, Literal
-
 from atlas.sql import load
 
 if TYPE_CHECKING:
@@ -28,17 +26,10 @@ class Partition(NamedTuple):
 
 
 class Partitioned(NamedTuple):
-    """A table in partitions of a day or a month by its ``column``."""
+    """A table in partitions of a day or a month."""
 
     table: str
-    column: str
     monthly: bool = False
-    immutable: bool = False
-
-    @property
-    def default(self) -> str:
-        """The name of the partition for rows without one of their own."""
-        return f"{self.table}_default"
 
     def partition(self, day: date) -> Partition:
         """Name the partition that a day belongs to."""
@@ -54,9 +45,9 @@ class Partitioned(NamedTuple):
         return list(dict.fromkeys(map(self.partition, days)))
 
 
-VIDEO_STATS = Partitioned("video_stats_log", "timestamp")
-CHANNEL_STATS = Partitioned("channel_stats_log", "timestamp", monthly=True)
-EVENTS = Partitioned("system_events", "created_at", immutable=True)
+VIDEO_STATS = Partitioned("video_stats_log")
+CHANNEL_STATS = Partitioned("channel_stats_log", monthly=True)
+EVENTS = Partitioned("system_events")
 ALL = (VIDEO_STATS, CHANNEL_STATS, EVENTS)
 
 
@@ -77,20 +68,18 @@ async def create(
 ) -> list[str]:
     """Make the partitions that do not exist, and return their names.
 
-    Writers of the table wait for the transaction of ``conn``: else a row on its way to the default partition could
-    arrive there when it no longer may. Readers wait only while a partition is attached, which waits for those there.
+    Writers of the table wait for the transaction of ``conn``, readers only while a partition is attached, which waits
+    for those there.
 
     Raises:
         psycopg.errors.LockNotAvailable: readers did not let go of the table within ``patience``.
     """
-    if not await missing(conn, wanted):
-        return []
-    await _run(conn, "lock_writers", table=Identifier(table.table))
-    await _be_patient(conn, patience)
-    absent = await missing(conn, wanted)
-    for partition in absent:
-        await _create(conn, table, partition)
-    return [partition.name for partition in absent]
+    # One that exists costs no lock.
+    return [
+        partition.name
+        for partition in await missing(conn, wanted)
+        if await conn.fetchval(STATEMENTS["create"], table=table.table, patience=patience, **partition._asdict())
+    ]
 
 
 async def lock(conn: Connection, table: Partitioned, *, patience: timedelta) -> None:
@@ -99,47 +88,20 @@ async def lock(conn: Connection, table: Partitioned, *, patience: timedelta) -> 
     Raises:
         psycopg.errors.LockNotAvailable: others did not let go of it within ``patience``.
     """
-    await _be_patient(conn, patience)
-    await _run(conn, "lock", table=Identifier(table.table))
+    await conn.execute(STATEMENTS["patience"], {"milliseconds": patience // timedelta(milliseconds=1)})
+    await conn.execute(STATEMENTS["lock"], {"table": table.table})
 
 
-async def drop(conn: Connection, partition: Partition) -> bool:
-    """Drop a partition with its rows; False when there is none."""
-    if await missing(conn, [partition]):
-        return False
-    await _run(conn, "drop", partition=Identifier(partition.name))
-    return True
+async def drop(conn: Connection, table: Partitioned, partition: Partition) -> bool:
+    """Drop a partition with its rows; False when there is none.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: it holds events that the vault is not proven to hold.
+    """
+    return bool(await conn.fetchval(STATEMENTS["drop"], table=table.table, name=partition.name))
 
 
 async def days(conn: Connection, table: Partitioned) -> dict[date, tuple[str, int]]:
     """List the day partitions of a table by their day: name, and bytes on disk with indexes."""
     rows = await conn.fetch(STATEMENTS["days"], table=table.table)
     return {date.fromisoformat(row["name"][-8:]): (row["name"], row["bytes"]) for row in rows}
-
-
-async def _create(conn: Connection, table: Partitioned, partition: Partition) -> None:
-    names: dict[str, Composable] = {
-        "table": Identifier(table.table),
-        "default": Identifier(table.default),
-        "column": Identifier(table.column),
-        "partition": Identifier(partition.name),
-        "start": Literal(partition.start),
-        "stop": Literal(partition.stop),
-    }
-    await _run(conn, "create", **names)
-    cursor = await conn.execute(SQL(STATEMENTS["is_early"]).format(**names))
-    row = await cursor.fetchone()
-    if row is not None and row["exists"]:
-        for step in ("still_triggers", "copy", "remove", "wake_triggers"):
-            await _run(conn, step, **names)
-    await _run(conn, "attach", **names)
-    if table.immutable:
-        await _run(conn, "keep_untruncated", **names)
-
-
-async def _be_patient(conn: Connection, patience: timedelta) -> None:
-    await _run(conn, "patience", milliseconds=Literal(patience // timedelta(milliseconds=1)))
-
-
-async def _run(conn: Connection, name: str, **names: Composable) -> None:
-    await conn.execute(SQL(STATEMENTS[name]).format(**names))

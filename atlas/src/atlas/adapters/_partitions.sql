@@ -1,16 +1,5 @@
--- Statements on partitions, named after the functions that run them; in braces: identifiers and bounds.
-
--- name: lock_writers
--- Let readers in, but nobody who writes.
-LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE;
-
--- name: lock
--- Let nobody in.
-LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE;
-
--- name: patience
--- Give up on a lock after a while.
-SET LOCAL lock_timeout = {milliseconds};
+-- Statements on partitions, named after the functions that run them. What changes a table is in the schema, as functions
+-- that work in its owner's name.
 
 -- name: missing
 -- Pick the tables that do not exist.
@@ -27,37 +16,17 @@ SELECT c.relname AS name, pg_total_relation_size(c.oid) AS bytes
    AND c.relname ~ '_[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]$';
 
 -- name: create
--- A table like the partitioned one; keys, identity and triggers come when it is attached.
-CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);
+-- Make a partition; tells whether it was not there.
+SELECT make_partition(%(table)s, %(name)s, %(start)s, %(stop)s, %(patience)s) AS made;
 
--- name: is_early
--- Did rows come before their partition?
-SELECT EXISTS (SELECT FROM {default} WHERE {column} >= {start} AND {column} < {stop});
+-- name: patience
+-- Give up on a lock after a while, until the transaction ends.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true);
 
--- name: still_triggers
--- Moving a row is neither changing nor deleting it: what refuses that keeps still meanwhile.
-ALTER TABLE {default} DISABLE TRIGGER USER;
-
--- name: copy
--- Copy the rows that came early.
-INSERT INTO {partition} SELECT * FROM {default} WHERE {column} >= {start} AND {column} < {stop};
-
--- name: remove
--- Delete the rows that were copied.
-DELETE FROM {default} WHERE {column} >= {start} AND {column} < {stop};
-
--- name: wake_triggers
--- From here on they refuse again.
-ALTER TABLE {default} ENABLE TRIGGER USER;
-
--- name: attach
--- Rows of these times go there from now on.
-ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({stop});
-
--- name: keep_untruncated
--- What refuses changes of rows is inherited; what refuses to empty a table is not.
-CREATE TRIGGER untruncated BEFORE TRUNCATE ON {partition} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- name: lock
+-- Let nobody else in.
+SELECT lock_partitioned(%(table)s);
 
 -- name: drop
--- The partition and its rows, whatever their number, at once.
-DROP TABLE {partition};
+-- The partition and its rows, whatever their number, at once; tells whether it was there.
+SELECT drop_partition(%(table)s, %(name)s) AS dropped;

@@ -132,7 +132,7 @@ class ArchiveMixin:
                     await _partitions.lock(conn, _partitions.VIDEO_STATS, patience=PATIENCE)
                     if await conn.fetchval(SQL["archive_cold_stats__count"], **bounds) != rows:
                         return False
-                    dropped = await _partitions.drop(conn, partition)
+                    dropped = await _partitions.drop(conn, _partitions.VIDEO_STATS, partition)
                     loose = (await conn.execute(SQL["archive_cold_stats__loose"], bounds)).rowcount
             except LockNotAvailable:
                 return False
@@ -174,10 +174,10 @@ class ArchiveMixin:
         now = now or clock.now()
         async with self._db.get_connection() as conn:
             await _show_token(conn, token)
-            done = await _event_days.exchange(conn, day, shards, rows, patience=PATIENCE, now=now)
-            if done:
-                await index_shards(conn, shards, now)
-        return done
+            return await _event_days.exchange(
+                conn, day, shards, rows,
+                patience=PATIENCE, index=lambda: index_shards(conn, shards, now), now=now,
+            )  # fmt: skip
 
     async def fetch_expired_videos(
         self,

@@ -460,3 +460,90 @@ CREATE TABLE heartbeat (
     told_by uuid        NOT NULL,                      -- whose turn it was to tell
     seen_at timestamptz NOT NULL
 );
+
+------------------------------------------------------------------------------------------------------------------------
+-- Partitions are made and dropped by these, in the name of whoever owns the tables: so the agents' role owns nothing.
+------------------------------------------------------------------------------------------------------------------------
+CREATE FUNCTION require_partitioned(parent text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF parent NOT IN ('video_stats_log', 'channel_stats_log', 'system_events') THEN
+        RAISE EXCEPTION '% has no partitions of ours', parent USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    -- A caller's temporary table of the same name must not come first.
+    PERFORM set_config('search_path', format('%I, pg_temp', current_schema()), true);
+END $$;
+
+-- Let nobody else into a table until the transaction ends.
+CREATE FUNCTION lock_partitioned(parent text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM require_partitioned(parent);
+    EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', parent);
+END $$;
+
+-- Make partition `part` of `parent` for the times from `start` until before `stop`; rows that came early move into it.
+-- False when it is there. Who writes waits for the transaction: else a row on its way to the default partition could
+-- arrive there when it no longer may. Readers wait only while the partition is attached, which waits for those there, for
+-- `patience` at most.
+CREATE FUNCTION make_partition(parent text, part text, start timestamptz, stop timestamptz, patience interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    moment text := CASE parent WHEN 'system_events' THEN 'created_at' ELSE 'timestamp' END;
+    early  boolean;
+BEGIN
+    PERFORM require_partitioned(parent);
+    IF part !~ ('^' || parent || '_[0-9]{6,8}$') THEN
+        RAISE EXCEPTION '% is no name for a partition of %', part, parent USING ERRCODE = 'invalid_name';
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %I IN SHARE ROW EXCLUSIVE MODE', parent);
+    PERFORM set_config('lock_timeout', (extract(epoch FROM patience) * 1000)::integer::text, true);
+    IF to_regclass(quote_ident(part)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- Keys, identity and triggers for rows come when it is attached.
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', part, parent);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= $1 AND %2$I < $2)', parent || '_default', moment)
+       INTO early USING start, stop;
+    IF early THEN
+        -- Moving a row is neither changing nor deleting it: what refuses that keeps still meanwhile.
+        EXECUTE format('ALTER TABLE %I DISABLE TRIGGER USER', parent || '_default');
+        EXECUTE format('INSERT INTO %I SELECT * FROM %I WHERE %I >= $1 AND %3$I < $2', part, parent || '_default', moment)
+          USING start, stop;
+        EXECUTE format('DELETE FROM %I WHERE %I >= $1 AND %2$I < $2', parent || '_default', moment) USING start, stop;
+        EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', parent || '_default');
+    END IF;
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, start, stop);
+    IF parent = 'system_events' THEN
+        -- What refuses changes of rows is inherited; what refuses to empty a table is not.
+        EXECUTE format('CREATE TRIGGER untruncated BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()',
+                       part);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Drop partition `part` of `parent` with its rows; false when there is none. Events go only in exchange for shards of
+-- their day that hold as many.
+CREATE FUNCTION drop_partition(parent text, part text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    held bigint;
+BEGIN
+    PERFORM require_partitioned(parent);
+    IF NOT EXISTS (SELECT FROM pg_inherits
+                    WHERE inhparent = to_regclass(quote_ident(parent)) AND inhrelid = to_regclass(quote_ident(part))
+                      AND part <> parent || '_default') THEN
+        RETURN false;
+    END IF;
+    IF parent = 'system_events' THEN
+        EXECUTE format('SELECT count(*) FROM %I', part) INTO held;
+        IF held > (SELECT coalesce(sum(rows), 0) FROM vault_manifest
+                    WHERE kind = 'events' AND day = to_date(right(part, 8), 'YYYYMMDD')) THEN
+            RAISE EXCEPTION 'the vault is not proven to hold the events of %', part USING ERRCODE = 'insufficient_privilege';
+        END IF;
+    END IF;
+    EXECUTE format('DROP TABLE %I', part);
+    RETURN true;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION lock_partitioned(text), make_partition(text, text, timestamptz, timestamptz, interval),
+                           drop_partition(text, text) FROM PUBLIC;
