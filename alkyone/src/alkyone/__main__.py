@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from alkyone.standins.youtube import YouTubeStandin
     from alkyone.worlds import World
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The proving ground of Pleiades.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they may show variables, and so keys
+    help="The proving ground of Pleiades.",
+)
 world_app = typer.Typer(no_args_is_help=True, help="Worlds: what the stand-in YouTube serves.")
 app.add_typer(world_app, name="world")
 app.add_typer(backtest_app, name="backtest")

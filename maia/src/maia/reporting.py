@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from atlas.plain import cell
+
 AT_WORK = "nothing due: another run is at work"
 NOTHING_DUE = "nothing due"
 SHARE_USED = "share of the day's quota used"
@@ -55,21 +57,17 @@ def markdown(
     """Lay the counts out as a markdown table, with a link to the dashboard where there is one."""
     name, reason = ending(summary)
     rows = [
-        f"| {words[:1].upper()}{words[1:]} | {_cell(value)} |"
+        f"| {cell(words[:1].upper() + words[1:])} | {cell(value)} |"
         for words, value in flatten(summary)
         if words not in {"stopped by", "state", "reasons"}  # said above the table
     ]
     lines = [f"### {agent.capitalize()}" + (f", {at:%Y-%m-%d %H:%M} UTC" if at else "")]
-    lines += ["", f"**{name}**" + (f": {_cell(reason)}" if reason else "")]
+    lines += ["", f"**{cell(name)}**" + (f": {cell(reason)}" if reason else "")]
     if rows:
         lines += ["", "| What | Count |", "|:---|---:|", *rows]
     if dashboard:
         lines += ["", f"[Dashboard]({dashboard})"]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def flatten(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -109,7 +109,13 @@ class Webhook:
     async def __aenter__(self) -> Self:
         import aiohttp  # heavy, and needed only where there is a webhook
 
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER.total_seconds()))
+        from atlas.outside import connector
+
+        address = self._rules.EVENT_BUS_WEBHOOK_URL
+        self._session = aiohttp.ClientSession(
+            connector=connector(*([] if address is None else [address.get_secret_value()])),
+            timeout=aiohttp.ClientTimeout(total=ANSWER.total_seconds()),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

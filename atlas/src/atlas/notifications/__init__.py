@@ -52,7 +52,7 @@ class DiscordNotifier:
         self._timer = timer or Timer()
         self._breakers = breakers
         self._repeats = Repeats()
-        self._sessions = Sessions()
+        self._sessions = Sessions(self._addresses)
         self._paces: dict[str, Pace] = {}
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], Lane] = {}
 
@@ -128,6 +128,11 @@ class DiscordNotifier:
             scheme = address.partition("://")[0]
             schemes[scheme] = number = schemes.get(scheme, 0) + 1
             yield address, Chat(f"notify {scheme}" + (f" {number}" if number > 1 else ""), address)
+
+    def _addresses(self) -> Iterator[str]:
+        for channel in AlertChannel:
+            if (webhook := self._webhook(channel)) is not None:
+                yield webhook[0]
 
     def _webhook(self, channel: AlertChannel) -> tuple[str, Webhook] | None:
         secret: SecretStr | None = getattr(self._of_settings, f"DISCORD_WEBHOOK_{channel.name}")

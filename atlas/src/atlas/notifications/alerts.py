@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
+from atlas.plain import literal
+
 # Limits in characters (Discord developer documentation, "Embed Limits", as of November 2026). The last two hold for
 # a message: the characters of all its embeds together, and how many embeds it may have.
 TITLE_LIMIT = 256
@@ -93,18 +95,20 @@ def compose(
 ) -> Alert:
     """Make an alert that Discord accepts whatever the lengths; channels and levels may be given by name.
 
+    Markdown is for the description alone: titles and fields are taken literally, for they quote strangers.
+
     Raises:
         ValueError, KeyError: there is no such channel or level.
     """
     level = AlertLevel[level.upper()] if isinstance(level, str) else level
     channel = AlertChannel(channel.lower()) if isinstance(channel, str) else channel
-    title = cut(title, TITLE_LIMIT) or level.name.capitalize()
+    title = cut(literal(title), TITLE_LIMIT) or level.name.capitalize()
     description = cut(description, DESCRIPTION_LIMIT)
     room = MESSAGE_LIMIT - FOOTER_ROOM - len(title) - len(description)
     kept: list[tuple[str, str]] = []
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     for name, value in list(pairs)[:FIELD_LIMIT]:
-        field = (cut(name, NAME_LIMIT) or "–", cut(str(value), VALUE_LIMIT) or "–")
+        field = (cut(literal(name), NAME_LIMIT) or "–", cut(literal(str(value)), VALUE_LIMIT) or "–")
         room -= len(field[0]) + len(field[1])
         if room < 0:
             break

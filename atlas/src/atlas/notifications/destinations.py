@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -183,9 +183,10 @@ def text_of(message: Message) -> str:
 
 
 class Sessions:
-    """A client session for each event loop, closed with it."""
+    """A client session for each event loop, closed with it; it reaches public addresses and ``configured`` ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, configured: Callable[[], Iterable[str]]) -> None:
+        self._configured = configured
         self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]] = {}
 
     async def get(self) -> aiohttp.ClientSession:
@@ -206,8 +207,10 @@ class Sessions:
         """Hold a session; the loop closes the generators that are left when it ends, and so the session."""
         import aiohttp  # heavy, and needed only where there is a webhook
 
+        from atlas.outside import connector
+
         try:
-            async with aiohttp.ClientSession() as session:
+            async with aiohttp.ClientSession(connector=connector(*self._configured())) as session:
                 while True:
                     yield session
         finally:

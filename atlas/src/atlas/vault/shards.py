@@ -45,6 +45,10 @@ _DAY_US = 86_400_000_000
 _MAX_RANK = 2**63 // _DAY_US
 
 
+MOST_ROWS = 20_000_000
+"""Rows that a shard may hold; the Janitor writes at most 5 M, compaction 4 M."""
+
+
 class Shard(NamedTuple):
     """A shard ready to be written, and its description."""
 
@@ -390,6 +394,7 @@ def select(
         # As a dictionary the ids need not be spelt out for the rows that nobody asked for.
         ids = None if video_ids is None else [kind.subject]
         with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=ids) as file:
+            _refuse_bomb(file, path)
             groups = [
                 number
                 for number in range(file.num_row_groups)
@@ -424,6 +429,7 @@ class Stored:
         self._path = path
         with _readable(path):
             self._file = pq.ParquetFile(source, page_checksum_verification=True)
+            _refuse_bomb(self._file, path)
             self.num_rows: int = self._file.metadata.num_rows
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
@@ -435,6 +441,12 @@ class Stored:
             give_back()
             column = self._file.read([name], use_threads=False)[name]
             return column.cast(field.type)
+
+
+def _refuse_bomb(file: pq.ParquetFile, path: str) -> None:
+    """A file of kilobytes can hold billions of equal rows; none that we write holds more than ``MOST_ROWS``."""
+    if file.metadata.num_rows > MOST_ROWS:
+        raise VaultCorrupt(f"{file.metadata.num_rows:,} rows, more than any shard has", path=path)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from atlas.plain import printable
 from maia.cli.output import Json, console
 from maia.cli.seeds import video_id_of
 
@@ -137,7 +138,7 @@ def _print_similar(found: Found) -> None:
             Text(f"{row['similarity']:.3f}", style="bold" if same else ""),
             row["video_id"],
             f"{row['own_frame_index']} – {row['frame_index']}",
-            Text(row["title"]),
+            Text(printable(row["title"])),
         )
     console.print(table)
     console.print(f"[dim]by {found['source_type']}; from {found['same_picture']} on it is the same picture[/]")
@@ -151,7 +152,7 @@ def _print_groups(report: Report) -> None:
     for group in shown:
         table = _table(f"{group['similarity']:.3f}", f"{len(group['videos'])} videos")
         for video in group["videos"]:
-            table.add_row(video["video_id"], Text(video["title"]))
+            table.add_row(video["video_id"], Text(printable(video["title"])))
         console.print(table)
         console.print()
     console.print(

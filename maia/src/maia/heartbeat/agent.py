@@ -13,6 +13,7 @@ from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import Beat
 from atlas.config import Settings
 from atlas.errors import ConfigurationError, DatabaseUnavailable, VaultError
+from atlas.plain import literal
 from atlas.upkeep import recognised
 from atlas.vault import VaultStrategy
 from atlas.vitals import Vitals
@@ -99,7 +100,7 @@ async def tell(verdict: Verdict, *, since: datetime | None = None, seen: Vitals 
         }
     await notifier.send(
         f"Pleiades: {verdict.state}",
-        "\n".join(f"{reason.state}: {reason.text}" for reason in verdict.reasons),
+        "\n".join(f"{reason.state}: {literal(reason.text)}" for reason in verdict.reasons),
         AlertChannel.OPS,
         LEVELS[verdict.state],
         fields,
@@ -113,6 +114,8 @@ async def ping(rules: Settings, state: State) -> bool:
     import aiohttp  # heavy, and needed only where there is an address
     from yarl import URL
 
+    from atlas.outside import connector
+
     with best_effort("heartbeat's ping"):
         try:
             address = URL(rules.HEARTBEAT_URL.get_secret_value())
@@ -120,10 +123,10 @@ async def ping(rules: Settings, state: State) -> bool:
                 address = (address / "fail").with_query(address.query)
             async with (
                 asyncio.timeout(PING_PATIENCE.total_seconds()),
-                aiohttp.ClientSession() as http,
-                http.get(address) as answer,
+                aiohttp.ClientSession(connector=connector(str(address))) as http,
+                http.get(address, allow_redirects=False) as answer,
             ):
-                if answer.status < 400:
+                if answer.status < 300:
                     return True
                 problem = f"HTTP {answer.status}"
         except (aiohttp.ClientError, OSError, ValueError) as exc:

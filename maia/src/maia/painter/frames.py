@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 import aiohttp
 from yarl import URL
 
-from atlas import Settings, settings
+from atlas import Settings, outside, settings
 from atlas.breakers import Breakers
 from atlas.breakers import breakers as shared_breakers
 from atlas.errors import AtlasError, ConfigurationError, Throttled
@@ -164,7 +164,7 @@ class YouTubeThumbnails:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            connector=outside.connector(self._root, limit=self._concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "image/jpeg", "User-Agent": "pleiades-maia"},
             timeout=self._timeout,

@@ -15,7 +15,7 @@ import orjson
 from pydantic import SecretStr
 from yarl import URL
 
-from atlas import settings
+from atlas import outside, settings
 from atlas.breakers import Breakers
 from atlas.errors import ApiError, ApiUnavailable, Bucket, ConfigurationError, Throttled
 from atlas.hydra import SingleKey
@@ -164,7 +164,7 @@ class YouTube:
         if self._session is not None:
             raise RuntimeError("this client is open already")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            connector=outside.connector(self._api, limit=self._concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             timeout=self._timeout,

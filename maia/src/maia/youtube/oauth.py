@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 from pydantic import SecretStr
 
-from atlas import clock
+from atlas import clock, outside
 from atlas.errors import (
     ApiError,
     ApiUnavailable,
@@ -130,7 +130,10 @@ class OwnerExecutor:
         }
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT.total_seconds())) as session,
+                aiohttp.ClientSession(
+                    connector=outside.connector(self._owner.token_endpoint),
+                    timeout=aiohttp.ClientTimeout(TIMEOUT.total_seconds()),
+                ) as session,
                 session.post(self._owner.token_endpoint, data=form, allow_redirects=False) as answer,
             ):
                 status, headers, body = answer.status, answer.headers, await answer.read()
