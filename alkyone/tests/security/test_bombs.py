@@ -147,7 +147,7 @@ def test_a_picture_of_a_billion_pixels(kind: str, tmp_path: Path) -> None:
     assert outcome(tmp_path, program).split()[0] == "BrokenFrame"
 
 
-def test_a_shard_of_kilobytes_with_a_hundred_million_rows(tmp_path: Path) -> None:
+def test_a_shard_of_kilobytes_with_millions_of_rows(tmp_path: Path) -> None:
     program = """
         import pyarrow as pa, pyarrow.parquet as pq
         from datetime import UTC, datetime
@@ -159,7 +159,7 @@ def test_a_shard_of_kilobytes_with_a_hundred_million_rows(tmp_path: Path) -> Non
                           "likes": pa.repeat(1, n), "comment_count": pa.repeat(1, n)}).cast(METRICS.schema)
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, METRICS.schema, compression="zstd") as writer:
-            for _ in range(100):
+            for _ in range(21):
                 writer.write_table(batch, row_group_size=n)
         bomb = pa.py_buffer(sink.getvalue())
         assert bomb.size < 1_000_000

@@ -62,6 +62,30 @@ SELECT left(translate(encode(decode(md5(n::text), 'hex'), 'base64'), '+/', '-_')
   FROM generate_series(1, %(rows)s) AS n
     ON CONFLICT DO NOTHING;
 
+-- name: partition_watchlist
+-- The watchlist in eight parts by its key, each as the one table is; nothing that runs on it is changed.
+ALTER TABLE watchlist RENAME TO watchlist_in_one;
+ALTER INDEX watchlist_due RENAME TO watchlist_in_one_due;
+CREATE TABLE watchlist (LIKE watchlist_in_one INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY HASH (video_id);
+ALTER TABLE watchlist ADD PRIMARY KEY (video_id);
+CREATE INDEX watchlist_due ON watchlist (next_track_at);
+DO $$
+BEGIN
+    FOR part IN 0..7 LOOP
+        EXECUTE format('CREATE TABLE watchlist_%1$s PARTITION OF watchlist FOR VALUES WITH (MODULUS 8, REMAINDER %1$s) '
+                       'WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02)', part);
+    END LOOP;
+END $$;
+
+-- name: weights
+-- Rows of tables with all their partitions, as VACUUM counted them, and their bytes.
+SELECT name, sum(c.reltuples) AS rows, sum(pg_table_size(c.oid)) AS heap, sum(pg_indexes_size(c.oid)) AS indexes
+  FROM unnest(%(tables)s::text[]) AS name
+ CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(name::regclass) UNION SELECT name::regclass) AS part
+  JOIN pg_class AS c ON c.oid = part.relid AND c.relkind = 'r'
+ GROUP BY name
+ ORDER BY array_position(%(tables)s::text[], name);
+
 -- name: watch
 -- Watch these videos, all due.
 INSERT INTO watchlist (video_id, channel_id, published_at, tracking_tier, next_track_at, last_tracked_at, last_views,

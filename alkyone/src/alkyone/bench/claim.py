@@ -53,19 +53,24 @@ def _targets(found: Mapping[int, Claims]) -> list[Target]:
 
 
 async def _claims(lab: Lab, size: int) -> Claims:
-    rates: list[float] = []
-    latencies: list[float] = []
     async with lab.database() as database:
         dao = MaiaDAO(database)
         async with database.get_connection() as conn:
             await conn.execute("SET LOCAL statement_timeout = 0")
             await conn.execute(SQL["fill_watchlist"], {"now": NOON, "rows": size})
         await lab.settle(database)
-        await _cycle(dao, lab.size(WARM_UP, 1))
-        for _ in range(lab.repeats):
-            claimed, completed = await _cycle(dao, lab.size(100, 5))
-            latencies += [1_000 * duration for duration in claimed]
-            rates.append(BATCH * len(claimed) / (sum(claimed) + sum(completed)))
+        return await claims_of(lab, dao)
+
+
+async def claims_of(lab: Lab, dao: MaiaDAO) -> Claims:
+    """Claim and complete on a watchlist that is filled."""
+    rates: list[float] = []
+    latencies: list[float] = []
+    await _cycle(dao, lab.size(WARM_UP, 1))
+    for _ in range(lab.repeats):
+        claimed, completed = await _cycle(dao, lab.size(100, 5))
+        latencies += [1_000 * duration for duration in claimed]
+        rates.append(BATCH * len(claimed) / (sum(claimed) + sum(completed)))
     return Claims(latencies, median(rates))
 
 

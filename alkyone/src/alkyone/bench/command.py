@@ -25,6 +25,7 @@ BENCHES = {
     "discovery": "alkyone.bench.discovery",
     "events": "alkyone.bench.events",
     "claim": "alkyone.bench.claim",
+    "scale": "alkyone.bench.scale",
     "tracker": "alkyone.bench.tracker",
     "hunt": "alkyone.bench.hunt",
     "agents": "alkyone.bench.agents",
