@@ -320,7 +320,10 @@ class Settings(BaseSettings):
         default=None,
         description="folder of your own frames for FRAME_SOURCE=local, as VIDEO/0.jpg or VIDEO_0.jpg; PNG, WebP too",
     )
-    TRACKER_SCHEDULE: Literal["tiers"] = Field(default="tiers", description="how the Tracker decides when to look next")
+    TRACKER_SCHEDULE: Literal["adaptive", "tiers"] = Field(
+        default="adaptive",
+        description="when the Tracker looks next: adaptive (where views happen) or tiers (by age)",
+    )
     EMBEDDER: Literal["auto", "perceptual", "clip", "none"] = Field(
         default="auto",
         description="what describes frames: perceptual (built in), clip (extra vision), none; "

@@ -52,6 +52,87 @@ def curves(
 
 
 @app.command()
+def schedules(
+    source: Annotated[str | None, typer.Option("--curves", help=CURVES_HELP)] = None,
+    budget: Annotated[list[float] | None, typer.Option(help="Readings a video and day; may be repeated.")] = None,
+    half: Annotated[str, typer.Option(help="Which half of the videos: report, tune or both.")] = "report",
+    rounds: Annotated[int, typer.Option(min=10, help="Draws of the bootstrap.")] = 400,
+    plot: Annotated[Path | None, typer.Option(help="Write table and chart to this SVG file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each policy's figures with their intervals.")] = False,
+) -> None:
+    """Compare when to look next: tiers, uniform, proportional and adaptive, at equal readings."""
+    import orjson
+    from rich.console import Console
+    from rich.progress import track
+
+    from alkyone.backtest.schedules import BUDGETS, POLICIES, chart, compare, table
+
+    if half not in {"report", "tune", "both"}:
+        typer.echo(f"--half {half!r} is not report, tune or both", err=True)
+        raise typer.Exit(2)
+    chosen = open_curves(source).followed()
+    if half != "both":
+        chosen = chosen.half("tune" if half == "tune" else "report")
+    budgets = budget or list(BUDGETS)
+    errors = Console(stderr=True)
+    total = len(budgets) * len(POLICIES)
+    found = list(track(compare(chosen, budgets, rounds=rounds), f"{len(chosen)} videos", total, console=errors))
+    if as_json:
+        document = {"videos": len(chosen), "half": half, "outcomes": [outcome.as_json() for outcome in found]}
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    console = Console(record=plot is not None, stderr=as_json)
+    console.width = max(console.width, 150)
+    console.print(table(found))
+    chart(console, found)
+    if plot is not None:
+        console.save_svg(str(plot), title="alkyone backtest schedules")
+
+
+@app.command()
+def live(
+    videos: Annotated[int, typer.Option(min=100, help="Videos of the generated world.")] = 50_000,
+    days: Annotated[int, typer.Option(min=1, help="Virtual days.")] = 7,
+    per_day: Annotated[float, typer.Option(help="Readings a video and day that the quota allows.")] = 1.0,
+    every: Annotated[int, typer.Option(min=1, help="Minutes between two runs of the Tracker.")] = 15,
+    seed: Annotated[int, typer.Option(help="Of the world.")] = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Let the Tracker itself follow a world, with database and quota, and hold it against a replay."""
+    import asyncio
+    import dataclasses
+    from datetime import timedelta
+
+    import orjson
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from alkyone.backtest.live import Life, Lived
+    from alkyone.backtest.live import live as live_through
+    from alkyone.bench.lab import Lab
+
+    life = Life(videos=videos, days=days, per_day=per_day, seed=seed, every=timedelta(minutes=every))
+
+    async def run() -> Lived:
+        with Lab() as lab, Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("virtual days")
+            async with lab.database() as database:
+                return await live_through(
+                    database, life, progress=lambda done, of: progress.update(bar, completed=done, total=of)
+                )
+
+    lived = asyncio.run(run())
+    if as_json:
+        typer.echo(orjson.dumps(dataclasses.asdict(lived), option=orjson.OPT_INDENT_2).decode())
+        return
+    typer.echo(f"{lived.videos:,} videos, {lived.readings_per_day:.2f} readings a video and day")
+    for day, (used, limit) in enumerate(zip(lived.used, lived.limits, strict=False), 1):
+        typer.echo(f"  day {day}: {used:,} of {limit:,} calls, {used / limit:.1%}")
+    typer.echo(f"  longest unseen: {lived.longest_unseen_hours:.0f} h")
+    for name, value in lived.live.items():
+        typer.echo(f"  {name}: {value:.4g} live, {lived.replayed[name]:.4g} replayed")
+
+
+@app.command()
 def detectors(
     source: Annotated[str | None, typer.Option("--curves", help=CURVES_HELP)] = None,
     half: Annotated[str, typer.Option(help="The half to run on: report, or tune. Curves of age come from tune.")] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from alkyone.worlds.chance import Floats, Ints, salt
 
 if TYPE_CHECKING:
-    from alkyone.worlds.generated import GeneratedWorld
+    from alkyone.worlds.generated import Trajectories
 
 Half = Literal["tune", "report"]
 
@@ -149,13 +149,12 @@ def generated(
 
     spec = Spec(seed=seed, channels=channels or max(videos // 30, 1), videos=2 * videos, days=days, past=0)
     world = GeneratedWorld(spec)
-    half = world.start + timedelta(days=days) / 2
-    return world_curves(world, half, step)
+    return of_world(world.trajectories(world.start + timedelta(days=days) / 2, step))
 
 
-def world_curves(world: GeneratedWorld, born_before: datetime, step: timedelta) -> Curves:
-    """Sample the videos of a generated world that are published before ``born_before``, as ``generated`` does."""
-    return Curves(**(found := world.trajectories(born_before, step)._asdict()) | {"ids": np.array(found["ids"])})
+def of_world(found: Trajectories) -> Curves:
+    """Take what a generated world counted."""
+    return Curves(**(columns := found._asdict()) | {"ids": np.array(columns["ids"])})
 
 
 class Estimate(NamedTuple):
@@ -173,14 +172,23 @@ def bootstrap(statistic: Callable[[Floats], float], videos: int, *, rounds: int 
     returns a number; to compare two policies let it return their ratio, so that both see the same draw. Rounds whose
     statistic is not finite are left out. The same seed gives the same interval.
     """
+    drawn = [statistic(weights) for weights in draws(videos, rounds=rounds, seed=seed)]
+    return estimate(statistic(np.ones(videos)), np.array(drawn))
+
+
+def draws(videos: int, *, rounds: int = ROUNDS, seed: int = 1) -> Floats:
+    """Draw ``videos`` of as many with replacement, ``rounds`` times: how often each was drawn, rounds × videos."""
     dice = np.random.default_rng(seed)
-    value = statistic(np.ones(videos))
-    drawn = (np.bincount(dice.integers(videos, size=videos), minlength=videos) for _ in range(rounds))
-    figures = np.array([statistic(weights.astype(np.float64)) for weights in drawn])
-    figures = figures[np.isfinite(figures)]
-    if not len(figures):
+    drawn = dice.integers(videos, size=(rounds, videos))
+    return np.stack([np.bincount(row, minlength=videos) for row in drawn]).astype(np.float64)
+
+
+def estimate(value: float, drawn: Floats) -> Estimate:
+    """Give ``value`` the interval of what it was in each round; rounds that are not finite are left out."""
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
         return Estimate(value, np.nan, np.nan)
-    low, high = np.quantile(figures, [0.025, 0.975])
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 

@@ -27,6 +27,7 @@ BENCHES = {
     "claim": "alkyone.bench.claim",
     "scale": "alkyone.bench.scale",
     "tracker": "alkyone.bench.tracker",
+    "schedule": "alkyone.bench.schedule",
     "hunt": "alkyone.bench.hunt",
     "agents": "alkyone.bench.agents",
     "client": "alkyone.bench.client",

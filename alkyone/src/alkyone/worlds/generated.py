@@ -200,17 +200,36 @@ class GeneratedWorld:
             for name, viewed, likes, comments, no_likes, no_comments in columns
         }
 
-    def trajectories(self, born_before: datetime, step: timedelta) -> Trajectories:
-        """Count every video published since the start and before ``born_before``, each ``step``, while it is public.
+    def published(self, after: datetime, before: datetime) -> dict[str, datetime]:
+        """The videos published in [after, before), the oldest first, public or not."""
+        low, high = np.searchsorted(self._published, [after.timestamp(), before.timestamp()])
+        return {
+            self._video_id(number): datetime.fromtimestamp(int(self._published[number]), UTC)
+            for number in range(int(low), int(high))
+        }
 
-        From the first whole minute after its publication to the end of the world.
+    def trajectories(
+        self,
+        born_before: datetime,
+        step: timedelta,
+        *,
+        born_after: datetime | None = None,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Trajectories:
+        """Count the videos published in [born_after, born_before) each ``step``, while they are public.
+
+        From the first whole minute after its publication, but not before ``begin``, and until ``end``. What is not
+        given is the world's own start and end.
         """
-        began, until = self.start.timestamp(), self.end.timestamp()
-        born = np.arange(*np.searchsorted(self._published, [began, min(born_before.timestamp(), until)]))
-        rows = as_ints((until - self._published[born] - 60) // step.total_seconds()) + 1
+        began, until = (begin or self.start).timestamp(), (end or self.end).timestamp()
+        ends = [(born_after or self.start).timestamp(), min(born_before.timestamp(), until - 60)]
+        born = np.arange(*np.searchsorted(self._published, ends))
+        first = np.maximum(self._published[born] + 60, began)
+        rows = as_ints((until - first) // step.total_seconds()) + 1
         turn = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
         index = np.repeat(born, rows)
-        at = self._published[index] + 60 + turn * step.total_seconds()
+        at = np.repeat(first, rows) + turn * step.total_seconds()
         public = self._public(index, at)
         index, at = index[public], at[public]
         seen = np.unique(index)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from atlas import clock, sql
 from atlas.adapters._session import REASON_LENGTH, Database, columns, count, settle
-from atlas.adapters.records import LEASE, Failure, Miss, Sample, TrackingRow, TrackOutcome, WatchEntry
+from atlas.adapters.records import (
+    LEASE,
+    Demand,
+    Failure,
+    MarketRow,
+    Miss,
+    Sample,
+    SurveyRow,
+    TrackingRow,
+    TrackOutcome,
+    WatchEntry,
+)
 from atlas.events import Event, events
 from atlas.tiers import NextTrack, next_track
 
 SQL = sql.load("atlas.adapters", "maia_ghost.sql")
+
+NOT_AHEAD = timedelta(0)
+PAUSE = timedelta(minutes=15)
 
 
 class GhostTrackingMixin:
@@ -33,15 +47,18 @@ class GhostTrackingMixin:
             await events.record_many(conn, [Event("video.watched", row.pop("video_id"), row) for row in new], now=now)
         return len(new)
 
-    async def fetch_tracking_batch(self, batch_size: int = 50, *, now: datetime | None = None) -> list[TrackingRow]:
+    async def fetch_tracking_batch(
+        self, batch_size: int = 50, *, ahead: timedelta = NOT_AHEAD, now: datetime | None = None
+    ) -> list[TrackingRow]:
         """Lease up to ``batch_size`` due videos for ten minutes, those due longest first.
 
-        Rows come in no promised order, all with one token; none when nothing is due.
+        With ``ahead`` those due within it follow, but for what was read in the last quarter of an hour, failed or was
+        missing. Rows come in no promised order, all with one token; none when nothing is due.
         """
         async with self._db.get_connection() as conn:
             return await conn.fetch(
                 SQL["fetch_tracking_batch"],
-                now=now or clock.now(), batch_size=batch_size, token=uuid4(), lease=LEASE,
+                now=now or clock.now(), ahead=ahead, pause=PAUSE, batch_size=batch_size, token=uuid4(), lease=LEASE,
             )  # fmt: skip
 
     def calculate_next_track_time(self, published_at: datetime, *, now: datetime | None = None) -> NextTrack:
@@ -96,6 +113,41 @@ class GhostTrackingMixin:
         async with self._db.get_connection() as conn:
             await settle(conn, SQL["fail_tracking"], "videos", failures, length=REASON_LENGTH)
 
-    async def release_tracking(self, token: UUID, *, now: datetime | None = None) -> int:
-        """Give back what a claim leased and nobody settled, due as before; return how many."""
-        return await count(self._db, SQL["release_tracking"], token=token, now=now or clock.now())
+    async def release_tracking(self, token: UUID, *, ahead: timedelta = NOT_AHEAD, now: datetime | None = None) -> int:
+        """Give back what a claim, made with the same ``ahead``, leased and nobody settled; return how many."""
+        return await count(self._db, SQL["release_tracking"], token=token, ahead=ahead, now=now or clock.now())
+
+    async def survey_watchlist(self, size: int, *, start: str = "") -> list[SurveyRow]:
+        """Draw up to ``size`` videos that are not DORMANT, from the id ``start`` on, which chance should choose."""
+        async with self._db.get_connection() as conn:
+            return await conn.fetch(SQL["survey_watchlist"], size=size, start=start)
+
+    async def tracking_demand(self, *, now: datetime | None = None) -> Demand:
+        """Count the videos that are tracked, and how many are late."""
+        async with self._db.get_connection() as conn:
+            row = await conn.fetchrow(SQL["tracking_demand"], now=now or clock.now())
+        return Demand(**row)
+
+    async def fetch_market(self) -> MarketRow | None:
+        """Tell what a look must be worth; None before the first appraisal."""
+        async with self._db.get_connection() as conn:
+            row: MarketRow | None = await conn.fetchrow(SQL["fetch_market"])
+        return row
+
+    async def move_market(
+        self,
+        price: float,
+        flow: float,
+        growth: float,
+        newcomer: float,
+        *,
+        since: datetime | None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Set what a look must be worth, if the last appraisal is still the one ``since`` (None: none yet)."""
+        async with self._db.get_connection() as conn:
+            moved = await conn.fetchval(
+                SQL["move_market"],
+                price=price, flow=flow, growth=growth, newcomer=newcomer, since=since, now=now or clock.now(),
+            )  # fmt: skip
+        return moved is not None

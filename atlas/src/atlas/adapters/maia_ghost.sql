@@ -10,11 +10,13 @@ SELECT w.video_id, w.channel_id, w.published_at, w.tier, w.next_track_at, %(now)
 RETURNING video_id, channel_id, published_at, tracking_tier, next_track_at;
 
 -- name: fetch_tracking_batch
--- Lease the videos that are due, oldest first, so that two trackers never share one.
+-- Lease the videos that are due, oldest first, so that two trackers never share one; then those due soon, of which none
+-- was read a moment ago or waits for another reason.
 WITH due AS (
     SELECT video_id
       FROM watchlist
-     WHERE next_track_at <= %(now)s
+     WHERE next_track_at <= %(now)s + %(ahead)s::interval
+       AND (next_track_at <= %(now)s OR last_tracked_at <= %(now)s - %(pause)s::interval AND attempts = 0 AND misses = 0)
        AND (leased_until IS NULL OR leased_until <= %(now)s)
      ORDER BY next_track_at
      LIMIT %(batch_size)s
@@ -27,7 +29,7 @@ UPDATE watchlist AS w
  WHERE w.video_id = due.video_id
 RETURNING w.video_id, w.channel_id, w.published_at, w.tracking_tier, w.next_track_at, w.last_tracked_at,
           w.last_views, w.last_likes, w.last_comments, w.rate, w.short, w.older_at, w.older_views, w.newer_at,
-          w.newer_views, w.level, w.evidence, w.misses, w.attempts, w.lease_token;
+          w.newer_views, w.level, w.evidence, w.misses, w.attempts, w.added_at, w.lease_token;
 
 -- name: log_video_stats_batch
 -- Store each sample once, however often it is reported; in one order, so that two who report the same never wait for
@@ -108,9 +110,54 @@ UPDATE watchlist AS w
 RETURNING w.video_id;
 
 -- name: release_tracking
--- Give a claim's rows back. They are still due, so the index on next_track_at finds them.
+-- Give a claim's rows back. They are as due as they were, so the index on next_track_at finds them.
 UPDATE watchlist
    SET lease_token = NULL,
        leased_until = NULL
- WHERE next_track_at <= %(now)s
+ WHERE next_track_at <= %(now)s + %(ahead)s::interval
    AND lease_token = %(token)s;
+
+-- name: survey_watchlist
+-- Draw videos by chance: ids are random, so any stretch of them is a fair sample; it goes on at the beginning.
+WITH after AS (
+    SELECT video_id, published_at, last_tracked_at, last_views, rate, added_at
+      FROM watchlist
+     WHERE video_id >= %(start)s
+       AND tracking_tier <> 'DORMANT'
+     ORDER BY video_id
+     LIMIT %(size)s
+), before AS (
+    SELECT video_id, published_at, last_tracked_at, last_views, rate, added_at
+      FROM watchlist
+     WHERE video_id < %(start)s
+       AND tracking_tier <> 'DORMANT'
+     ORDER BY video_id
+     LIMIT greatest(%(size)s - (SELECT count(*) FROM after), 0)
+)
+SELECT * FROM after
+ UNION ALL
+SELECT * FROM before;
+
+-- name: tracking_demand
+-- Count the videos that are tracked, and those of them that are late.
+SELECT count(*) FILTER (WHERE tracking_tier <> 'DORMANT') AS videos,
+       (SELECT count(*) FROM watchlist WHERE next_track_at <= %(now)s) AS late
+  FROM watchlist;
+
+-- name: fetch_market
+-- The price as it stands; no row before the first appraisal.
+SELECT price, flow, growth, newcomer, appraised_at
+  FROM tracking_market;
+
+-- name: move_market
+-- Set the price, unless somebody else did since: whoever appraised from an older one changes nothing.
+INSERT INTO tracking_market AS m (price, flow, growth, newcomer, appraised_at)
+VALUES (%(price)s, %(flow)s, %(growth)s, %(newcomer)s, %(now)s)
+    ON CONFLICT (only_row) DO UPDATE
+   SET price = excluded.price,
+       flow = excluded.flow,
+       growth = excluded.growth,
+       newcomer = excluded.newcomer,
+       appraised_at = excluded.appraised_at
+ WHERE m.appraised_at = %(since)s
+RETURNING m.appraised_at;

@@ -235,7 +235,36 @@ class TrackingRow(TypedDict):
     evidence: float
     misses: int
     attempts: int
+    added_at: datetime
     lease_token: UUID
+
+
+class SurveyRow(TypedDict):
+    """A video of the watchlist, as a sample for the price of a look."""
+
+    video_id: str
+    published_at: datetime
+    last_tracked_at: datetime | None
+    last_views: int | None
+    rate: float | None
+    added_at: datetime
+
+
+class Demand(NamedTuple):
+    """How many videos are tracked, DORMANT ones apart, and how many are late."""
+
+    videos: int
+    late: int
+
+
+class MarketRow(TypedDict):
+    """What a look must be worth, and the measures of worth, as ``maia.tracker.schedule.Market`` has them."""
+
+    price: float
+    flow: float
+    growth: float
+    newcomer: float
+    appraised_at: datetime
 
 
 class Sample(NamedTuple):

@@ -189,6 +189,16 @@ CREATE TABLE expected_rates (
     PRIMARY KEY (short, age)
 );
 
+-- What a look at a video must be worth, and the measures of worth; one row, moved by whichever Tracker comes first.
+CREATE TABLE tracking_market (
+    only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    price        double precision NOT NULL,
+    flow         double precision NOT NULL,            -- the mean of rate to the power that worth has it in
+    growth       double precision NOT NULL,            -- the mean relative growth an hour
+    newcomer     double precision NOT NULL,            -- views an hour of a usual young video
+    appraised_at timestamptz      NOT NULL
+);
+
 -- A sample. No foreign key; a default partition, so that no insert can fail for want of a day.
 CREATE TABLE video_stats_log (
     video_id      text COLLATE "C" NOT NULL,

@@ -24,6 +24,7 @@ from maia.hunter.gate import Gate
 from maia.reporting import NOTHING_DUE, SHARE_USED
 from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
+from maia.tracker.market import first_looks
 from maia.turns import in_turn
 from maia.youtube.models import Channel, Video
 
@@ -98,6 +99,7 @@ async def enrol(tools: Toolbox, ids: Sequence[str], *, stages: Sequence[Stage] =
     wanted = [video_id for video_id in dict.fromkeys(ids) if video_id not in known]
     videos = [video for chunk in batched(wanted) for video in await tools.youtube.videos(chunk, parts=METADATA)]
     found = [discovery for video in videos if (discovery := discovery_of(video, now, source="watch")) is not None]
+    found = await first_looks(tools.dao, found, now)
     new = await tools.dao.ingest_video_metadata(found, stages=stages, now=now)
     return {
         "added": len(new),
@@ -372,6 +374,7 @@ class _Hunt:
         """
         judged = dict.fromkeys(video_id for reading in (*complete, *incomplete) for video_id in reading.unknown)
         found = [*(self._accepted[video_id] for video_id in judged if video_id in self._accepted), *observed]
+        found = await first_looks(self._dao, found, now)
         rejected = [self._rejected[video_id] for video_id in judged if video_id in self._rejected]
         count = self._counts
         settled = [*(reading.source for reading in complete), *(source for source, _ in refused)]

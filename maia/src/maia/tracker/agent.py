@@ -12,13 +12,15 @@ from typing import NamedTuple, TypedDict
 from atlas import clock
 from atlas.adapters.records import Failure, Miss, Sample, TrackingRow, TrackOutcome
 from atlas.errors import ApiError, Bucket, LeaseLost, NoLiveKey, QuotaExhausted
-from atlas.tiers import CONFIRMED_MISSES, next_track
+from atlas.tiers import CONFIRMED_MISSES, Tier, next_track
 from maia.backoff import retry_at
 from maia.batches import IDS_PER_CALL, batched
 from maia.reporting import NOTHING_DUE, SHARE_USED
 from maia.runs import run_of
 from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker import core
+from maia.tracker.market import schedule_of, seen_of
+from maia.tracker.schedule import Schedule
 from maia.turns import in_turn
 from maia.virality import alerts
 from maia.virality.detector import Detector, Findings
@@ -51,7 +53,8 @@ async def run_once(*, every: timedelta = timedelta(minutes=15)) -> TrackerSummar
 async def track(tools: Toolbox, *, every: timedelta) -> TrackerSummary:
     """Read what is due within the share of a run that comes round ``every`` so often, and tell what has gone viral."""
     allowance = await tools.allowance(every)
-    summary = await _Tracking(tools, {"stats": allowance["track"], "general": allowance["probe"]}).run()
+    schedule = await schedule_of(tools.dao, allowance["track"] * IDS_PER_CALL, every)
+    summary = await _Tracking(tools, {"stats": allowance["track"], "general": allowance["probe"]}, schedule).run()
     await alerts.tell(tools.dao)
     return summary
 
@@ -62,6 +65,14 @@ class Reading(NamedTuple):
     views: int | None
     likes: int | None
     comments: int | None
+
+
+class _Look(NamedTuple):
+    """What follows a reading: the tier, the next look, and the rate that was seen."""
+
+    tier: Tier
+    at: datetime
+    rate: float | None
 
 
 @dataclass(slots=True)
@@ -76,8 +87,9 @@ class _Answers:
 class _Tracking:
     """One cycle: what it may still spend, and its counts."""
 
-    def __init__(self, tools: Toolbox, share: dict[Bucket, int]) -> None:
+    def __init__(self, tools: Toolbox, share: dict[Bucket, int], schedule: Schedule) -> None:
         self._tools = tools
+        self._schedule = schedule
         self._dao = tools.dao
         self._youtube = tools.youtube
         self._left = share
@@ -96,7 +108,7 @@ class _Tracking:
 
     async def run(self) -> TrackerSummary:
         while calls := await self._affordable():
-            rows = await self._dao.fetch_tracking_batch(calls * IDS_PER_CALL)
+            rows = await self._dao.fetch_tracking_batch(calls * IDS_PER_CALL, ahead=self._schedule.ahead)
             if not rows:
                 self._summary["stopped_by"] = NOTHING_DUE
                 break
@@ -105,7 +117,7 @@ class _Tracking:
             finally:
                 # What was neither completed nor failed goes back at once; a lease would run out by itself.
                 for token in {row["lease_token"] for row in rows}:
-                    await self._dao.release_tracking(token)
+                    await self._dao.release_tracking(token, ahead=self._schedule.ahead)
         if self._keyless is not None:
             raise self._keyless
         return self._summary
@@ -182,18 +194,12 @@ class _Tracking:
         now = clock.now()
         findings = await self._judge([row for row in rows if row["video_id"] in answers.read], answers, now)
         samples, outcomes, misses, failures = [], [], [], []
+        looks = self._next_looks([row for row in rows if row["video_id"] in answers.read], answers, now)
         for row in rows:
             video_id = row["video_id"]
             if (reading := answers.read.get(video_id)) is not None:
                 samples.append(Sample(video_id, now, *reading))
-                tier, at = next_track(row["published_at"], now)
-                rate = core.smoothed_rate(
-                    row["rate"],
-                    last_views=row["last_views"],
-                    last_at=row["last_tracked_at"],
-                    views=reading.views,
-                    now=now,
-                )
+                tier, at, rate = looks[video_id]
                 given_up = row["misses"] >= CONFIRMED_MISSES
                 outcomes.append(
                     TrackOutcome(
@@ -232,6 +238,32 @@ class _Tracking:
         summary["samples"] += stored
         if failures:
             log.warning("%d readings failed, the first: %s", len(failures), failures[0].reason)
+
+    def _next_looks(self, rows: Sequence[TrackingRow], answers: _Answers, now: datetime) -> dict[str, _Look]:
+        """For each video that was read: its tier by its age, its next look by the schedule, its smoothed rate."""
+        rates = [
+            core.smoothed_rate(
+                row["rate"],
+                last_views=row["last_views"],
+                last_at=row["last_tracked_at"],
+                views=answers.read[row["video_id"]].views,
+                now=now,
+            )
+            for row in rows
+        ]
+        seen = seen_of(
+            [row["video_id"] for row in rows],
+            published=[row["published_at"] for row in rows],
+            added=[row["added_at"] for row in rows],
+            read=[now] * len(rows),
+            views=[answers.read[row["video_id"]].views for row in rows],
+            rates=rates,
+        )
+        waits = self._schedule.waits(seen).tolist()
+        return {
+            row["video_id"]: _Look(next_track(row["published_at"], now).tier, now + timedelta(hours=wait), rate)
+            for row, rate, wait in zip(rows, rates, waits, strict=True)
+        }
 
     async def _judge(self, rows: Sequence[TrackingRow], answers: _Answers, now: datetime) -> Findings:
         """Let the detector look at what was read."""
