@@ -55,6 +55,7 @@ class Parameters(Mapping[str, Any]):
         "name": "janitor", "videos": "[]", "stage": "painter", "effort": 100, "keep": 100, "frames": 40,
         "own_frames": 16, "k": 10, "after": "", "at_least": 0.8, "per_upload": 2.0, "least": 0.1, "most": 24.0,
         "longest": timedelta(days=7), "ids": [], "likes": [], "count": 1, "since": NOON, "every": timedelta(days=1),
+        "ahead": timedelta(hours=1), "pause": timedelta(minutes=15), "size": 50,
     }  # fmt: skip
 
     def __getitem__(self, name: str) -> Any:

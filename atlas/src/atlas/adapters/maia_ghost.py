@@ -120,7 +120,7 @@ class GhostTrackingMixin:
     async def survey_watchlist(self, size: int, *, start: str = "") -> list[SurveyRow]:
         """Draw up to ``size`` videos that are not DORMANT, from the id ``start`` on, which chance should choose."""
         async with self._db.get_connection() as conn:
-            return await conn.fetch(SQL["survey_watchlist"], size=size, start=start)
+            return await conn.fetch(SQL["survey_watchlist"], size=size, from_id=start)
 
     async def tracking_demand(self, *, now: datetime | None = None) -> Demand:
         """Count the videos that are tracked, and how many are late."""

@@ -122,14 +122,14 @@ UPDATE watchlist
 WITH after AS (
     SELECT video_id, published_at, last_tracked_at, last_views, rate, added_at
       FROM watchlist
-     WHERE video_id >= %(start)s
+     WHERE video_id >= %(from_id)s::text
        AND tracking_tier <> 'DORMANT'
      ORDER BY video_id
      LIMIT %(size)s
 ), before AS (
     SELECT video_id, published_at, last_tracked_at, last_views, rate, added_at
       FROM watchlist
-     WHERE video_id < %(start)s
+     WHERE video_id < %(from_id)s::text
        AND tracking_tier <> 'DORMANT'
      ORDER BY video_id
      LIMIT greatest(%(size)s - (SELECT count(*) FROM after), 0)
