@@ -554,7 +554,7 @@ def get_settings() -> Settings:
         ConfigurationError: something is wrong; one line that names each variable, never its value.
     """
     try:
-        return Settings(_secrets_dir=_secrets_folder())
+        return Settings(_secrets_dir=_secrets_folder())  # pyright: ignore[reportCallIssue] - pydantic-settings takes it
     except ValidationError as exc:
         raise ConfigurationError("; ".join(map(_explain, exc.errors(include_input=False)))) from None
     except SettingsError as exc:
