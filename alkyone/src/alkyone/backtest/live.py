@@ -117,7 +117,8 @@ async def live(
             read = 0
             if turn not in life.outage:
                 await standin.clock(now)
-                async with _tools(database, standin, limits | {"stats": limit}, now) as tools:
+                limits["stats"] = limit
+                async with _tools(database, standin, limits, now) as tools:
                     read = (await track(tools, every=life.every))["samples"]
             lived.turns.append(read)
             lived.late.append((await dao.tracking_demand(now=now)).late)

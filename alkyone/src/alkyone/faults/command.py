@@ -60,7 +60,7 @@ def ground() -> Iterator[Ground]:
 
 
 def _chosen(only: str | None) -> tuple[Kind, ...]:
-    kinds = tuple(kind for kind in KINDS if only is None or kind == only or kind.startswith(f"{only}."))
+    kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if only is None or f"{kind}.".startswith(f"{only}."))
     if not kinds:
         typer.echo(f"{only!r} is no fault: {', '.join(KINDS)}", err=True)
         raise typer.Exit(2)

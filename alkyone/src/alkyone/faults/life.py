@@ -224,7 +224,7 @@ class _Life:
             runs = await run_together(turn.agents, self._site, self._now(), every=DAY)
         else:
             at = kill.nth * 3 + len(kill.kind) % 3 if kill else None
-            runs = [await run_agent(turn.agents[0], self._site, self._now(), kill_at=at, every=DAY)]
+            runs = [await run_agent(next(iter(turn.agents)), self._site, self._now(), kill_at=at, every=DAY)]
             if kill is not None and runs[0].killed:
                 struck[kill.kind] += 1
         return [_error(run) for run in runs]

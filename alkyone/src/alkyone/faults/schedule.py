@@ -187,12 +187,13 @@ def _turn(chance: random.Random, agent: Agent, only: Sequence[Kind]) -> Turn:
 
 
 def _fault(chance: random.Random, agent: Agent, only: Sequence[Kind]) -> Fault | None:
-    suiting = [kind for kind in only if kind not in STEPS or OCCASIONS[agent][STEPS[kind]]]
+    suiting: list[Kind] = [kind for kind in only if kind not in STEPS or OCCASIONS[agent][STEPS[kind]]]
     layers = [layer for layer in LAYERS if any(kind.startswith(f"{layer}.") for kind in suiting)]
     if not layers:
         return None
     (layer,) = chance.choices(layers, [LAYERS[layer] for layer in layers])
-    kind = chance.choice([kind for kind in suiting if kind.startswith(f"{layer}.")])
+    in_layer: list[Kind] = [kind for kind in suiting if kind.startswith(f"{layer}.")]
+    kind = chance.choice(in_layer)
     spans = {"clock.back": BACK, "clock.forward": FORWARD, "clock.jump": JUMP}
     return Fault(
         kind,

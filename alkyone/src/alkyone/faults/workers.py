@@ -38,7 +38,7 @@ class Worker:
     """One cycle of an agent: the steps it took, and whether it was killed."""
 
     def __init__(self, agent: Agent, hook: Hook) -> None:
-        self.agent = agent
+        self.agent: Agent = agent
         self.is_dead = False
         self.error: BaseException | None = None
         self._hook = hook

@@ -443,7 +443,7 @@ class Stored:
             return column.cast(field.type)
 
 
-def _refuse_bomb(file: pq.ParquetFile, path: str) -> None:
+def _refuse_bomb(file: pyarrow.parquet.ParquetFile, path: str) -> None:
     """A file of kilobytes can hold billions of equal rows; none that we write holds more than ``MOST_ROWS``."""
     if file.metadata.num_rows > MOST_ROWS:
         raise VaultCorrupt(f"{file.metadata.num_rows:,} rows, more than any shard has", path=path)

@@ -118,11 +118,11 @@ class Part(ABC):
                 ill = asyncio.create_task(self.ill())  # not before: a slow start is no illness
                 tasks.append(ill)
                 await asyncio.wait({exited, ill}, return_when=asyncio.FIRST_COMPLETED)
-            if exited.done():
-                return f"process {process.pid} {_manner(exited.result())}"
-            process.kill()
-            await exited
-            return f"process {process.pid} {ill.result()}, and was killed"
+                if not exited.done():
+                    process.kill()
+                    await exited
+                    return f"process {process.pid} {ill.result()}, and was killed"
+            return f"process {process.pid} {_manner(exited.result())}"
         finally:
             for task in tasks:
                 task.cancel()
