@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from atlas.plain import printable
 from maia.cli.output import Json, console
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _table(risers: list[Riser], now: datetime) -> Table:
         table.add_row(
             f"[{COLOURS[riser['state']]}]{riser['state'].lower()}[/]",
             riser["video_id"],
-            escape(riser["title"] or ""),
-            escape(riser["channel_title"] or riser["channel_id"] or ""),
+            Text(printable(riser["title"] or "")),
+            Text(printable(riser["channel_title"] or riser["channel_id"] or "")),
             span_of(now - riser["published_at"]),
             f"{riser['views']:,}",
             f"{riser['rate']:,.0f}",
