@@ -358,8 +358,8 @@ MUTANTS = (
         (
             Edit(
                 "atlas/src/atlas/adapters/maia_ghost.sql",
-                "     WHERE next_track_at <= %(now)s\n       AND (leased_until",
-                "     WHERE next_track_at <= now()\n       AND (leased_until",
+                "     WHERE next_track_at <= %(now)s + %(ahead)s::interval\n       AND (next_track_at <= %(now)s OR",
+                "     WHERE next_track_at <= now() + %(ahead)s::interval\n       AND (next_track_at <= now() OR",
             ),
         ),
         (f"{_QUEUES}::test_work_that_is_done_is_not_due_until_its_time[watchlist]",),
