@@ -29,6 +29,7 @@ from psycopg.conninfo import conninfo_to_dict
 import alkyone.__main__
 import atlas.cli
 import maia.cli
+from alkyone.databases import drop_roles
 from atlas import probe
 from atlas.cli import METRICS_PORT
 from atlas.config import SECRETS_DIR, Settings
@@ -583,9 +584,18 @@ class Composed:
             **({"PREFECT_API_URL": api} if api else {}),
             "PREFECT_RUNNER_SERVER_PORT": str(self._ports[8080]),
             "PYTHONDONTWRITEBYTECODE": "",  # the image's is compiled already
-            "PLEIADES_SECRETS_DIR": str(self.secrets),
+            "PLEIADES_SECRETS_DIR": str(self._secrets_of(name)),
             "PATH": f"{self._image}/bin:{os.environ['PATH']}",
         }
+
+    def _secrets_of(self, name: str) -> Path:
+        """What the service is given, under the names that the file says, of what lies in ``secrets``."""
+        folder = self._home / name / "secrets"
+        folder.mkdir(parents=True, exist_ok=True)
+        for secret in self.services[name].get("secrets", []):
+            if (source := self.secrets / secret["source"]).exists():
+                (folder / secret["target"]).write_bytes(source.read_bytes())
+        return folder
 
     def _here(self, words: Sequence[str]) -> list[str]:
         program, *rest = words
@@ -605,14 +615,19 @@ def composed(
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
-def test_the_services_start_are_well_and_end_as_the_files_say(composed: Composed, empty_conninfo: str) -> None:
+def test_the_services_start_are_well_and_end_as_the_files_say(
+    composed: Composed, empty_conninfo: str, request: pytest.FixtureRequest
+) -> None:
     """All but the containers: an environment built as the image's, the commands, the health checks, the secrets."""
     assert composed.start("setup").wait(PATIENCE_S) == atlas.cli.EXIT_WRONG_SETTINGS, "no secret names a database"
     where = conninfo_to_dict(empty_conninfo)
     host = quote(str(where["host"]), safe="")
-    address = f"postgresql://{where['user']}@/{where['dbname']}?host={host}&port={where['port']}"
-    (composed.secrets / "DATABASE_URL").write_text(f"{address}\n")
-    (composed.secrets / "YOUTUBE_API_KEY_POOL_JSON").write_text('["a key"]')
+    roles = {role: f"{role}_{where['dbname']}" for role in ("writer", "reader")}
+    request.addfinalizer(lambda: drop_roles(empty_conninfo, roles.values()))
+    for secret, user in {"": where["user"], "writer_": roles["writer"], "reader_": roles["reader"]}.items():
+        address = f"postgresql://{user}:word@/{where['dbname']}?host={host}&port={where['port']}"
+        (composed.secrets / f"database_{secret}url").write_text(f"{address}\n")
+    (composed.secrets / "youtube_api_key_pool_json").write_text('["a key"]')
     assert composed.start("setup").wait(PATIENCE_S) == 0, composed.log("setup")
     composed.forget("setup")
 

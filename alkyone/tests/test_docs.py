@@ -47,8 +47,10 @@ PROGRAMS = {
 # Whom a page may link to. A host that serves packages is none of them: how to install is the reader's own matter.
 HOSTS = {
     "127.0.0.1",
+    "arxiv.org",
     "developers.google.com",
     "docs.astral.sh",
+    "doi.org",
     "huggingface.co",
     "keepachangelog.com",
     "oauth2.googleapis.com",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -97,3 +97,13 @@ async def _provision(conninfo: str) -> None:
 def _schema_digest() -> str:
     schema = resources.files("atlas").joinpath("schema.sql").read_bytes()
     return hashlib.sha256(schema).hexdigest()[:12]
+
+
+def drop_roles(conninfo: str, roles: Iterable[str]) -> None:
+    """Drop roles that a test made, and what they own in this database: the server is every test's."""
+    require_test_database(conninfo)
+    with psycopg.connect(conninfo, autocommit=True) as owner:
+        for role in roles:
+            if owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone() is not None:
+                owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+                owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from alkyone import snapshots
 from alkyone.agents import run_agent
-from alkyone.databases import NOON
+from alkyone.databases import NOON, drop_roles
 from alkyone.scenes import AMPLE, SMALL, dao_of, open_scene, seed
 from atlas import vitals
 from atlas.adapters.maia import MaiaDAO
@@ -53,12 +53,7 @@ class Roles:
         return make_conninfo(self._conninfo, user=role, password=self.password)
 
     def drop(self, conninfo: str) -> None:
-        """Leave nothing of them on the server, which all tests share."""
-        with psycopg.connect(conninfo, autocommit=True) as owner:
-            for role in (self.writer, self.reader):
-                if owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone() is not None:
-                    owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
-                    owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+        drop_roles(conninfo, (self.writer, self.reader))
 
 
 @pytest.fixture

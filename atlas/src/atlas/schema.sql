@@ -186,6 +186,7 @@ CREATE TABLE expected_rates (
     age      real    NOT NULL,                         -- hours
     log_rate real    NOT NULL,
     videos   integer NOT NULL,
+    learned_on date NOT NULL,                          -- UTC; a day is learned from once
     PRIMARY KEY (short, age)
 );
 

@@ -55,8 +55,6 @@ async def test_what_to_expect_is_learned_from_the_watchlist_and_takes_the_place_
         await conn.execute(FILL, {"now": clock.now()})
 
     assert await learn(dao, now=clock.now()) == 3
-    assert await learn(dao, now=clock.now()) == 3
-
     known = {row["channel_id"]: row for row in await dao.fetch_expectations({"UC0", "UC1", "UC2", "UC3"})}
     assert known.keys() == {"UC0", "UC1", "UC2"}
     for number in range(3):
@@ -68,6 +66,14 @@ async def test_what_to_expect_is_learned_from_the_watchlist_and_takes_the_place_
     curve = curves_of(await dao.fetch_expected_rates()).long
     middle = curve.rate(np.array([200.0]))[0]
     assert 200 < middle < 400, "blended with what was believed before, which was far less"
+
+    rates = await dao.fetch_expected_rates()
+    assert await asyncio.gather(*(learn(dao, now=clock.now()) for _ in range(2))) == [3, 3]
+    assert await dao.fetch_expected_rates() == rates, "a day counts once, whoever learns again"
+    now.advance(timedelta(days=1))
+    assert await learn(dao, now=clock.now()) == 3
+    later = curves_of(await dao.fetch_expected_rates()).long.rate(np.array([200.0]))[0]
+    assert middle < later < 400
 
 
 async def test_a_rise_is_told_once_with_all_that_is_known_of_it(

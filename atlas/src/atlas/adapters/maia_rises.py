@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from atlas import clock, sql
@@ -56,20 +56,30 @@ class RisesMixin:
             )  # fmt: skip
 
     async def learn_expectations(
-        self, rates: Sequence[ExpectedRate], *, settled: timedelta, log_week: tuple[float, float]
+        self,
+        rates: Sequence[ExpectedRate],
+        *,
+        settled: timedelta,
+        log_week: tuple[float, float],
+        now: datetime | None = None,
     ) -> int:
         """Put ``rates`` and what the watchlist says of each channel in the place of what was learned before.
 
         ``log_week`` is the log count of the first week on the curves, long and short; a video counts towards its
-        channel's week when it is older than ``settled``. Returns how many channels, by format, are known now.
+        channel's week when it is older than ``settled``. What was learned on this UTC day already stays: to learn again
+        would weigh the day twice. Returns how many channels, by format, are known now.
         """
+        day = (now or clock.now()).astimezone(UTC).date()
         rows = [(rate["short"], rate["age"], rate["log_rate"], rate["videos"]) for rate in rates]
         short, age, log_rate, videos = (list(column) for column in zip(*rows, strict=True))
         async with self._db.get_connection() as conn:
             await conn.execute(SQL["learn_expectations"])
+            if (known := await conn.fetchrow(SQL["learn_expectations__known"], day=day)) is not None:
+                return int(known["channels"])
+            await conn.execute(SQL["learn_expectations__outdated"])
             await conn.execute(
                 SQL["learn_expectations__rates"],
-                {"short": short, "age": age, "log_rate": log_rate, "counts": videos},
+                {"short": short, "age": age, "log_rate": log_rate, "counts": videos, "day": day},
             )
             await conn.execute(SQL["learn_expectations__forget"])
             learned = await conn.execute(

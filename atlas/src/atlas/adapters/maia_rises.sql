@@ -30,13 +30,22 @@ SELECT short, place, percentile_cont(0.5) WITHIN GROUP (ORDER BY log_rate) AS lo
  GROUP BY short, place;
 
 -- name: learn_expectations
--- Take the place of what was learned before, unless somebody is at it.
+-- Wait for whoever is at it.
+SELECT pg_advisory_xact_lock(hashtext('learn_expectations'));
+
+-- name: learn_expectations__known
+-- How many channels, by format, are known, when that was learned on this day.
+SELECT (SELECT count(*) FROM expectations) AS channels
+ WHERE EXISTS (SELECT FROM expected_rates WHERE learned_on >= %(day)s);
+
+-- name: learn_expectations__outdated
+-- The curves of before.
 DELETE FROM expected_rates;
 
 -- name: learn_expectations__rates
 -- The curves.
-INSERT INTO expected_rates (short, age, log_rate, videos)
-SELECT *
+INSERT INTO expected_rates (short, age, log_rate, videos, learned_on)
+SELECT *, %(day)s::date
   FROM unnest(%(short)b::boolean[], %(age)b::real[], %(log_rate)b::real[], %(counts)b::integer[]);
 
 -- name: learn_expectations__forget

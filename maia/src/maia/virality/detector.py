@@ -102,7 +102,7 @@ async def learn(dao: MaiaDAO, *, now: datetime) -> int:
         ]
     young, settled = np.zeros(1), np.full(1, core.SETTLED)
     weeks = [float(np.log(curve.count(young, settled)[0])) for curve in curves_of(rates)]
-    return await dao.learn_expectations(rates, settled=core.SETTLED * HOUR, log_week=(weeks[0], weeks[1]))
+    return await dao.learn_expectations(rates, settled=core.SETTLED * HOUR, log_week=(weeks[0], weeks[1]), now=now)
 
 
 def _memory(rows: Sequence[TrackingRow], rises: Mapping[str, RiseRow]) -> core.Memory:
