@@ -85,6 +85,10 @@ class DemoReport(TypedDict):
     risers: list[Riser]
 
 
+STATS_PER_DAY = 90
+"""Calls of the demo's bucket, which the Tracker spends whole: its world is about as much smaller than YouTube."""
+
+
 class DemoSettings(Settings):
     """Settings that come from the demo alone: no environment, no .env."""
 
@@ -285,6 +289,7 @@ def _settings(home: Path, endpoint: str) -> Settings:
     return DemoSettings(
         PLEIADES_HOME=home,
         FRAME_WIDTH=FRAME_WIDTH,
+        QUOTA_STATS_PER_DAY=STATS_PER_DAY,
         YOUTUBE_API_ENDPOINT=endpoint,
         YOUTUBE_API_KEY_POOL_JSON=SecretStr(orjson.dumps([KEY]).decode()),
     )
