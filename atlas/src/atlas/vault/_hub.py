@@ -70,12 +70,13 @@ def client(timeout: float) -> Any:
         os.environ.setdefault(name, value)
     try:
         hub = importlib.import_module("huggingface_hub")
+        constants = importlib.import_module("huggingface_hub.constants")
     except ImportError as exc:
         raise ConfigurationError(
             "VAULT_PROVIDER=huggingface needs the extra huggingface: pip install 'pleiades-atlas[huggingface]'"
         ) from exc
     # Somebody may have imported it before us, without our environment: it would then tell who we are, and ask for more.
-    hub.constants.HF_HUB_DISABLE_TELEMETRY = os.environ["HF_HUB_DISABLE_TELEMETRY"] != "0"
+    constants.HF_HUB_DISABLE_TELEMETRY = os.environ["HF_HUB_DISABLE_TELEMETRY"] != "0"
     with _lock:
         if _session_seconds != timeout:
             hub.set_client_factory(lambda: _session(hub, timeout))
