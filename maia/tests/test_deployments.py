@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from alkyone import snapshots
 from alkyone.standins.youtube import YouTubeStandin
@@ -114,6 +115,10 @@ def test_a_file_that_serve_would_not_do_as_it_says_is_refused(tmp_path: Path, te
     assert str(file) in str(refused.value)
 
 
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, urllib.error.HTTPError) and error.code == 503
+
+
 class Prefect:
     """A Prefect server of the test's own, and its commands."""
 
@@ -141,8 +146,9 @@ class Prefect:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @retry(retry=retry_if_exception(_is_busy), stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
     def ask(self, path: str, body: Any = None) -> Any:
-        """Call the server's API."""
+        """Call the server's API, as its own client does: while its database is locked it says 503."""
         request = urllib.request.Request(  # noqa: S310 - our own server
             f"{self._api}/{path}",
             data=None if body is None else orjson.dumps(body),

@@ -70,7 +70,7 @@ def client(timeout: float) -> Any:
         os.environ.setdefault(name, value)
     try:
         hub = importlib.import_module("huggingface_hub")
-        constants = importlib.import_module("huggingface_hub.constants")
+        constants: Any = importlib.import_module("huggingface_hub.constants")
     except ImportError as exc:
         raise ConfigurationError(
             "VAULT_PROVIDER=huggingface needs the extra huggingface: pip install 'pleiades-atlas[huggingface]'"
