@@ -238,14 +238,17 @@ def test_prefect_deploys_them_all_and_late_runs_become_one(
     assert all(found["tags"] == ["pleiades", name] for name, found in deployed.items())
     missed = [prefect.missed(deployed["janitor"], hours, dry_run=False) for hours in range(1, 9)]
 
-    prefect.command(
-        "worker", "start", "--pool", "pleiades", "--run-once", "--limit", "1",
-        DATABASE_URL=database_url, LOCAL_VAULT_PATH=str(tmp_path / "vault"),
-    )  # fmt: skip
-
-    states = Counter(prefect.ask(f"flow_runs/{run}")["state_type"] for run in missed)
+    states = Counter[str]()
+    for _ in range(4):  # its one place may go to a run that is due by the clock
+        prefect.command(
+            "worker", "start", "--pool", "pleiades", "--run-once", "--limit", "1",
+            DATABASE_URL=database_url, LOCAL_VAULT_PATH=str(tmp_path / "vault"),
+        )  # fmt: skip
+        states = Counter(prefect.ask(f"flow_runs/{run}")["state_type"] for run in missed)
+        if "SCHEDULED" not in states:
+            break
     assert states == {"COMPLETED": 1, "CANCELLED": 7}
-    (done,) = snapshots.column(conninfo, "SELECT run_id FROM agent_runs")
+    (done,) = snapshots.column(conninfo, "SELECT run_id FROM agent_runs WHERE agent = 'janitor'")
     assert done in missed
     artifacts = prefect.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [done]}}})
     assert [found["key"] for found in artifacts] == ["janitor-cycle"]

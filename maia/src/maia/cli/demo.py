@@ -29,7 +29,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help="Live two weeks in about a minute: real database, real vault, a stand-in YouTube, no accounts.")(
+    app.command(help="Live two weeks in a few minutes: real database, real vault, a stand-in YouTube, no accounts.")(
         demo
     )
 

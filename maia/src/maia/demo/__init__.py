@@ -1,1 +1,1 @@
-"""Two weeks of life in about a minute: real database, real vault, real HTTP, a stand-in YouTube, a virtual clock."""
+"""Two weeks of life in a few minutes: real database, real vault, real HTTP, a stand-in YouTube, a virtual clock."""

@@ -85,7 +85,7 @@ class DemoReport(TypedDict):
     risers: list[Riser]
 
 
-STATS_PER_DAY = 90
+STATS_PER_DAY = 120
 """Calls of the demo's bucket, which the Tracker spends whole: its world is about as much smaller than YouTube."""
 
 
