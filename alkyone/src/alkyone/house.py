@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,13 +78,13 @@ def a_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-class Engine:
+class Engine(ABC):
     """A Prefect server, asked over HTTP."""
 
     @property
+    @abstractmethod
     def api(self) -> str:
         """Where it is."""
-        raise NotImplementedError
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Ask the Prefect server."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from atlas import clock
 from atlas.errors import AtlasError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Timing(_Strict):
             return Schedule(cron=self.cron, timezone=self.timezone, active=self.active)
         return Schedule(
             interval=timedelta(seconds=self.interval),
-            anchor_date=self.anchor_date or datetime.now(UTC),
+            anchor_date=self.anchor_date or clock.now(),
             timezone=self.timezone,
             active=self.active,
         )
