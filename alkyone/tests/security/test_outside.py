@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.resolver import ThreadedResolver
 
 from alkyone.fixtures import SetEnvironment
+from atlas.breakers import Breakers
 from atlas.config import Settings
 from atlas.events.event import Event
 from atlas.events.webhooks import Unavailable, Webhook
@@ -139,7 +140,7 @@ async def test_thumbnails_webhooks_and_the_heartbeat_are_kept_from_inside(
     name = f"rebound-{uuid4().hex}.example.com"
     names[name] = "127.0.0.1"
     url = f"http://{name}:{inside.port}"
-    async with YouTubeThumbnails(url) as frames:
+    async with YouTubeThumbnails(url, breakers=Breakers(), sleep=no_wait) as frames:
         with pytest.raises(FramesUnavailable):
             await frames.fetch("dQw4w9WgXcQ")
     rules = Settings(_env_file=None, EVENT_BUS_WEBHOOK_URL=f"{url}/hook", HEARTBEAT_URL=f"{url}/ping")

@@ -23,7 +23,7 @@ from yarl import URL
 from atlas import Settings, outside, settings
 from atlas.breakers import Breakers
 from atlas.breakers import breakers as shared_breakers
-from atlas.errors import AtlasError, ConfigurationError, Throttled
+from atlas.errors import AtlasError, CircuitOpen, ConfigurationError, Throttled
 from atlas.ids import validate_youtube_id
 from atlas.retry import Sleep, retry_async
 from maia.youtube.errors import retry_after
@@ -190,8 +190,8 @@ class YouTubeThumbnails:
         best = (self._best(video_id, index, names) for index, names in enumerate(choices))
         found = await asyncio.gather(*best, return_exceptions=True)
         failures = [answer for answer in found if isinstance(answer, BaseException)]
-        if failures:  # a picture that could not be looked at may be well: that says more than one that is broken
-            raise next((failure for failure in failures if not isinstance(failure, BrokenFrame)), failures[0])
+        if failures:
+            raise min(failures, key=_says_little)
         frames = [answer for answer in found if isinstance(answer, Frame)]
         return frames or NoFrames("YouTube publishes no pictures of it")
 
@@ -219,6 +219,16 @@ class YouTubeThumbnails:
                     return await _file(response)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                 raise FramesUnavailable(f"thumbnails cannot be reached ({type(exc).__name__})") from exc
+
+
+def _says_little(failure: BaseException) -> int:
+    """Rank failures: why the source was not reached, that it is left in peace for it, that one picture is broken.
+
+    A picture that could not be looked at may be well: that says more than one that is broken.
+    """
+    if isinstance(failure, BrokenFrame):
+        return 2
+    return 1 if isinstance(failure, CircuitOpen) else 0
 
 
 async def _file(response: aiohttp.ClientResponse) -> bytes | None:
