@@ -8,7 +8,7 @@ RUN = $(UV) run
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: uv ## Watch two weeks of life in a few minutes (no accounts, no services)
+demo: uv ## Watch two weeks of life in a little over a minute (no accounts, no services)
 	$(RUN) maia demo
 
 test: uv ## Run the whole test-suite on real components

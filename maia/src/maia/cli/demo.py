@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from maia.demo.life import DemoReport, Progress
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+CHANNELS = 80
+"""Of the world that is generated; thirty videos each."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help="Live two weeks in a few minutes: real database, real vault, a stand-in YouTube, no accounts.")(
-        demo
-    )
+    app.command(
+        help="Live two weeks in a little over a minute: real database, real vault, a stand-in YouTube, no accounts."
+    )(demo)
 
 
 def demo(
@@ -45,7 +47,9 @@ def demo(
 ) -> None:
     """Show Pleiades at work."""
     with _folder(keep=keep) as home:
-        report = _live(home, str(world.resolve()) if world else f"generated:seed={seed}", days, quiet=as_json)
+        report = _live(
+            home, str(world.resolve()) if world else f"generated:seed={seed},channels={CHANNELS}", days, quiet=as_json
+        )
         if as_json:
             typer.echo(orjson.dumps(report).decode())
         else:

@@ -38,9 +38,13 @@ from maia.toolbox import Toolbox, open_toolbox
 from maia.tracker.agent import TrackerSummary, track
 
 HOUR = timedelta(hours=1)
+DAY, WEEK = 24, 7 * 24
+"""In hours."""
 ENRICHED_FROM = 5 * 24
 """Hours before new videos are enriched. The thousands of older ones that the first days bring are tracked all the same,
 but their pictures alone would take as long as all the rest; nine days are enough for some to retire again."""
+HUNT_EVERY = 2
+"""Hours from one run of the Hunter to the next."""
 ENRICH_EVERY = 6
 """Hours from one run of Painter and Scribe to the next."""
 FRAME_WIDTH = 320
@@ -85,7 +89,7 @@ class DemoReport(TypedDict):
     risers: list[Riser]
 
 
-STATS_PER_DAY = 120
+STATS_PER_DAY = 40
 """Calls of the demo's bucket, which the Tracker spends whole: its world is about as much smaller than YouTube."""
 
 
@@ -128,7 +132,8 @@ class Progress:
 async def live(home: Path, world: str, *, days: int, progress: Progress) -> DemoReport:
     """Live ``days`` of virtual time in ``home`` against a stand-in that serves ``world``.
 
-    The agents run every hour; once a day each runs as its Prefect flow, on one server started once.
+    The Tracker reads every hour, the others when it is their time; the Janitor runs once a day and every agent once
+    a week as its Prefect flow, on one server started once.
     """
     began = time.monotonic()
     async with AsyncExitStack() as house:
@@ -168,47 +173,60 @@ class _Life:
         self._progress = progress
 
     async def hour(self, number: int, now: datetime) -> None:
-        """Let the agents run once; the last hour of a day belongs to the Prefect flows and the Janitor."""
-        last_of_day = number % 24 == 23
-        found, read = await (self._by_engine() if last_of_day else self._by_hand(number))
+        """Let those run whose time it is; a day ends with the Janitor, a week with all as Prefect flows."""
+        passed = number + 1
+        if passed % WEEK == 0 or passed == self._progress.hours_total:
+            await self._by_engine()
+        else:
+            await self._by_hand(passed)
+        if passed % DAY == 0:
+            await self._cleaned()
         progress = self._progress
-        progress.now, progress.hours = now, number + 1
-        progress.discovered += found["videos_discovered"]
-        progress.samples += found["videos_discovered"] + read["samples"]
+        progress.now, progress.hours = now, passed
         progress.show(progress)
 
-    async def _by_hand(self, number: int) -> tuple[HunterSummary, TrackerSummary]:
-        stages = settings.VIDEO_STAGES if number >= ENRICHED_FROM else ()
-        found = await hunt(self._tools, every=HOUR, stages=stages)
-        read = await track(self._tools, every=HOUR)
-        if number % ENRICH_EVERY == ENRICH_EVERY - 1:
+    async def _by_hand(self, passed: int) -> None:
+        if passed % HUNT_EVERY == 0:
+            stages = settings.VIDEO_STAGES if passed > ENRICHED_FROM else ()
+            self._found(await hunt(self._tools, every=HUNT_EVERY * HOUR, stages=stages))
+        self._read(await track(self._tools, every=HOUR))
+        if passed % ENRICH_EVERY == 0:
             every = ENRICH_EVERY * HOUR
             self._enriched(await paint(self._studio, every=every), await describe(self._desk, every=every))
-        return found, read
 
-    async def _by_engine(self) -> tuple[HunterSummary, TrackerSummary]:
+    async def _by_engine(self) -> None:
         await self._engine.ready()
         # Prefect comes with the flows, and must find the demo's server in its settings: so not before now.
         from maia.hunter.flow import run_hunter_cycle
-        from maia.janitor.flow import run_janitor_cycle
         from maia.painter.flow import run_painter_cycle
         from maia.scribe.flow import run_scribe_cycle
         from maia.tracker.flow import run_tracker_cycle
 
         # Nobody else is at work here: none of them is skipped.
-        found = cast("HunterSummary", await run_hunter_cycle(every_minutes=60))
-        read = cast("TrackerSummary", await run_tracker_cycle(every_minutes=60))
+        self._found(cast("HunterSummary", await run_hunter_cycle(every_minutes=HUNT_EVERY * 60)))
+        self._read(cast("TrackerSummary", await run_tracker_cycle(every_minutes=60)))
         minutes = ENRICH_EVERY * 60
         painted = cast("PainterSummary", await run_painter_cycle(every_minutes=minutes))
-        described = cast("ScribeSummary", await run_scribe_cycle(every_minutes=minutes))
-        self._enriched(painted, described)
+        self._enriched(painted, cast("ScribeSummary", await run_scribe_cycle(every_minutes=minutes)))
+        self._progress.engine_runs += 4
+
+    async def _cleaned(self) -> None:
+        await self._engine.ready()
+        from maia.janitor.flow import run_janitor_cycle
+
         cleaned = cast("JanitorSummary", await run_janitor_cycle())
         progress = self._progress
-        progress.engine_runs += 5
+        progress.engine_runs += 1
         progress.archived += cleaned["samples_archived"]
         progress.verified += cleaned["samples_verified"]
         progress.retired += cleaned["videos_retired"]
-        return found, read
+
+    def _found(self, found: HunterSummary) -> None:
+        self._progress.discovered += found["videos_discovered"]
+        self._progress.samples += found["videos_discovered"]
+
+    def _read(self, read: TrackerSummary) -> None:
+        self._progress.samples += read["samples"]
 
     def _enriched(self, painted: PainterSummary, described: ScribeSummary) -> None:
         self._progress.painted += painted["videos_painted"]
