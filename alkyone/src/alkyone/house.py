@@ -177,11 +177,11 @@ class House(Engine):
             self.process.wait()
         lock.end(self.members(), 20)
 
-    def call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``maia`` or ``atlas`` at this home, to the end."""
+    def call(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run ``maia``, ``atlas`` or ``prefect`` at this home, to the end."""
         return subprocess.run(
             [sys.executable, "-m", program, *arguments],
-            env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            env={**self.environment, **variables}, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def said(self, part: str, event: str) -> list[dict[str, Any]]:

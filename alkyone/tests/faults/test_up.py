@@ -130,7 +130,9 @@ def test_it_comes_up_lives_through_the_death_of_its_worker_and_stops_as_a_whole(
         assert house.terms_held() == 0, "its run gave the work back"
         assert house.state(held) == "CRASHED"
         house.answer_again()
-        house.completes("hunter")
+        by_hand = ("prefect", "deployment", "run", "run_hunter_cycle/hunter", "--watch")
+        asked = house.call(*by_hand, PREFECT_API_URL=house.api, PREFECT_HOME=str(home / "by-hand"))
+        assert asked.returncode == 0, asked.stdout + asked.stderr + house.log("worker")[-3000:]
         assert house.tracked() > 0
         assert house.stop() == 0
         assert [line["part"] for line in house.said("up", "stopped")] == ["up"]
