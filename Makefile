@@ -3,7 +3,7 @@ UV = $(shell command -v uv || echo .uv/bin/uv)
 RUN = $(UV) run
 
 .DEFAULT_GOAL := help
-.PHONY: uv help secrets demo test test-up coverage mutants install setup smoke-test format lint type-check bench clean
+.PHONY: uv help secrets demo test unit test-up coverage mutants install setup smoke-test format lint type-check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: uv ## Watch two weeks of life in a little over a minute (no accounts, no s
 
 test: uv ## Run the whole test-suite on real components
 	$(RUN) pytest -n 2 --dist worksteal -q
+
+unit: uv ## Run the tests of the modules by themselves
+	$(RUN) pytest -n 2 --dist worksteal -q atlas/tests maia/tests
 
 coverage: uv ## Measure which branches of atlas and maia the suite takes
 	$(RUN) coverage erase

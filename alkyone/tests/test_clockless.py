@@ -38,13 +38,13 @@ EXCEPTIONS = {
     f"{_HUB}::fill": OTHERS_CLOCK,
     "alkyone/tests/components/maia/test_cli.py::youtube": OTHERS_CLOCK,
     "alkyone/tests/components/maia/test_cli.py::terminate": ANOTHER_PROCESS,
+    "alkyone/tests/components/maia/test_prefect.py": OTHERS_CLOCK,
     "alkyone/tests/components/maia/test_youtube_client.py::answer": A_SLOW_SERVER,
     "alkyone/tests/components/maia/test_youtube_client.py::drip": A_SLOW_SERVER,
     "alkyone/tests/faults/test_events_across_a_restart.py::_life": ANOTHER_PROCESS,
     "alkyone/tests/faults/test_lost_leases.py": ANOTHER_PROCESS,
     "alkyone/tests/faults/test_up.py": ANOTHER_PROCESS,
     "alkyone/tests/test_deployment.py::until_well": ANOTHER_PROCESS,
-    "maia/tests/test_deployments.py": OTHERS_CLOCK,
 }
 """Functions, or whole files, that may, and why."""
 
