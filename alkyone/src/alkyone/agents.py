@@ -1,8 +1,8 @@
 """Agents as processes of their own: several at once, or killed between any two of their steps.
 
-A step is whatever changes the world outside the process: a commit, a call to YouTube, a write to the vault and each
-request of it, where that is in a bucket. The process stops *at* a step, before or after it, by SIGKILL: no clean-up
-runs. Nothing in Atlas or Maia knows of this.
+A step is whatever changes the world outside the process: a commit of what was written, a call to YouTube, a write to
+the vault and each request of it, where that is in a bucket. The process stops *at* a step, before or after it, by
+SIGKILL: no clean-up runs. Nothing in Atlas or Maia knows of this.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from typing import Any, Literal, TypeVar
 from unittest import mock
 
 import orjson
+from psycopg.pq import TransactionStatus
 from pydantic import SecretStr
 
 from atlas import clock, settings
 from atlas import db as shared_database
 from atlas._lazy import swapped
 from atlas.config import Settings
-from atlas.db import DatabaseManager
+from atlas.db import Connection, DatabaseManager
 from atlas.hydra import HydraExecutor
 from atlas.vault import LocalVault, VaultStrategy, get_vault
 from atlas.vault.buckets import BucketVault
@@ -58,6 +59,7 @@ _processes.set_forkserver_preload(
         "maia.janitor.agent",
         "maia.painter.agent",
         "alkyone.warm",
+        "atlas._connection",
         "pyarrow.parquet",
         "google.cloud.storage",  # where it is not installed, that is passed over
     ]
@@ -204,6 +206,12 @@ class Steps:
     def begin(self) -> None:
         """Begin a transaction, which is no step: nothing outside has changed."""
 
+    async def changes(self, conn: Connection) -> bool:
+        """Say whether the commit that follows is a step: to die at one that only read is to die at the step before."""
+        if conn.info.transaction_status is not TransactionStatus.INTRANS:
+            return False
+        return bool(await conn.fetchval("SELECT pg_current_xact_id_if_assigned() IS NOT NULL"))
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Notice every commit, call and vault write of the block."""
@@ -251,8 +259,10 @@ class Steps:
             self.begin()
             async with original(manager) as conn:
                 yield conn
-                self.reach("before commit")
-            self.reach("after commit")
+                if changes := await self.changes(conn):
+                    self.reach("before commit")
+            if changes:
+                self.reach("after commit")
 
         return get_connection
 

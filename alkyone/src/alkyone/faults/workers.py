@@ -19,6 +19,7 @@ from unittest import mock
 from alkyone.agents import Agent, Site, Steps
 from alkyone.scenes import work
 from atlas import _connection
+from atlas.db import Connection
 from atlas.errors import VaultUnavailable
 from atlas.vault import LocalVault, local
 
@@ -105,6 +106,10 @@ class Watch(Steps):
     def begin(self) -> None:  # noqa: D102 - as promised above
         if worker := _working.get():
             worker.begin()
+
+    async def changes(self, conn: Connection) -> bool:  # noqa: D102
+        del conn
+        return True  # the database may fail at a commit whatever was done
 
     def reach(self, name: str) -> None:  # noqa: D102
         if worker := _working.get():
