@@ -161,6 +161,10 @@ WATCHED: LiteralString = (
 DISCOVERED: LiteralString = (
     "INSERT INTO system_events (event_type, entity_id, created_at) VALUES ('video.discovered', 'strangevid1', %(now)s)"
 )
+RISEN: LiteralString = (
+    "INSERT INTO rises (video_id, state, since, began_at, score, rate, times, views, seen_at)"
+    " VALUES ('strangevid1', 'RISING', %(now)s, %(now)s, 5, 1000, 10, 1000, %(now)s)"
+)
 
 PLANTS: dict[str, Plant] = {
     "enrolled": in_sql(
@@ -175,6 +179,7 @@ PLANTS: dict[str, Plant] = {
         "INSERT INTO channel_history (channel_id, changed_at, event_type) VALUES ('UCstranger', %(now)s, 'renamed')"
     ),
     "sample_of_a_tracked_video": in_sql("INSERT INTO video_stats_log VALUES ('strangevid1', %(now)s, 1, 1, 1)"),
+    "rise_of_a_tracked_video": in_sql(RISEN),
     "lease_is_whole": in_sql("UPDATE watchlist SET leased_until = %(now)s"),
     "lease_is_short": in_sql(
         "UPDATE search_queue SET lease_token = gen_random_uuid(), leased_until = %(now)s + interval '1 day'"

@@ -125,6 +125,7 @@ IN_SQL = tuple(
         "of_a_video",
         "of_a_channel",
         "sample_of_a_tracked_video",
+        "rise_of_a_tracked_video",
         "lease_is_whole",
         "lease_is_short",
         "lease_comes_back",

@@ -34,6 +34,12 @@ SELECT DISTINCT video_id AS what
   FROM video_stats_log AS s
  WHERE NOT EXISTS (SELECT FROM watchlist AS w WHERE w.video_id = s.video_id);
 
+-- name: rise_of_a_tracked_video
+-- Every rise is of a video on the watchlist.
+SELECT video_id AS what
+  FROM rises AS r
+ WHERE NOT EXISTS (SELECT FROM watchlist AS w WHERE w.video_id = r.video_id);
+
 -- name: lease_is_whole
 -- A lease has a token and an end, or neither.
 SELECT queue || ' ' || name AS what
@@ -46,6 +52,8 @@ SELECT queue || ' ' || name AS what
         SELECT kind, name, lease_token, leased_until FROM sources
          UNION ALL
         SELECT stage, video_id, lease_token, leased_until FROM video_stage
+         UNION ALL
+        SELECT 'rise', video_id, lease_token, leased_until FROM rises
          UNION ALL
         SELECT 'reader', name, lease_token, leased_until FROM event_readers)
        AS held (queue, name, lease_token, leased_until)
@@ -64,6 +72,8 @@ SELECT queue || ' ' || name || ' until ' || leased_until AS what
          UNION ALL
         SELECT stage, video_id, leased_until, %(lease)s FROM video_stage
          UNION ALL
+        SELECT 'rise', video_id, leased_until, %(lease)s FROM rises
+         UNION ALL
         SELECT 'reader', name, leased_until, %(lease)s FROM event_readers
          UNION ALL
         SELECT 'work', name, leased_until, CASE WHEN name LIKE 'quota.exhausted/%%' THEN interval '25 hours'
@@ -79,6 +89,8 @@ SELECT queue || ' ' || name || ' until ' || leased_until AS what
         SELECT 'channel', id, lease_token, leased_until FROM channels WHERE in_roster
          UNION ALL
         SELECT stage, video_id, lease_token, leased_until FROM video_stage WHERE state = 'PENDING'
+         UNION ALL
+        SELECT 'rise', video_id, lease_token, leased_until FROM rises
          UNION ALL
         SELECT 'work', name, lease_token, leased_until FROM work_leases)
        AS held (queue, name, lease_token, leased_until)
@@ -97,6 +109,8 @@ SELECT queue || ' ' || name AS what
         SELECT kind, name, lease_token FROM sources
          UNION ALL
         SELECT stage, video_id, lease_token FROM video_stage
+         UNION ALL
+        SELECT 'rise', video_id, lease_token FROM rises
          UNION ALL
         SELECT 'work', name, lease_token FROM work_leases WHERE name NOT LIKE 'quota.exhausted/%%')
        AS held (queue, name, lease_token)
