@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 
 import psycopg
 import pytest
 
+from alkyone.databases import taking_no_changes
 from atlas.config import Settings
 from atlas.db import Connection, DatabaseManager
-from atlas.errors import ConfigurationError, DatabaseUnavailable
+from atlas.errors import ConfigurationError, DatabaseReadOnly, DatabaseUnavailable
+from atlas.retry import can_heal
 
 NOWHERE = "host=127.0.0.1 port=9 user=nobody dbname=nowhere"
 
@@ -89,6 +92,26 @@ async def test_a_connection_that_breaks_is_told_as_database_unavailable_and_the_
     with pytest.raises(DatabaseUnavailable):
         await lose_it()
     assert await database.health_check()
+
+
+async def test_a_database_that_takes_no_changes_says_what_to_do_and_is_tried_with_new_connections(
+    database: DatabaseManager, table: str, conninfo: str
+) -> None:
+    async def store(number: int) -> None:
+        async with database.get_connection() as conn:
+            await conn.execute("INSERT INTO scratch VALUES (%(number)s)", {"number": number})
+
+    with taking_no_changes(conninfo):
+        with pytest.raises(DatabaseReadOnly, match="DATABASE_URL") as raised:
+            await store(1)
+        assert await database.health_check()
+    # A connection of then takes no changes to its end, and may be met once; the next one is new.
+    with suppress(DatabaseReadOnly):
+        await store(2)
+    await store(3)
+
+    assert can_heal(raised.value)
+    assert (await numbers(database))[-1] == 3
 
 
 async def test_a_connection_that_broke_while_idle_is_replaced_unseen(database: DatabaseManager, conninfo: str) -> None:

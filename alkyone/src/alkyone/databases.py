@@ -84,6 +84,19 @@ def scratch(server: EmbeddedServer, template: str = "template0") -> Iterator[str
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@contextmanager
+def taking_no_changes(conninfo: str) -> Iterator[None]:
+    """Let every connection that is opened in the block refuse to write, to its end."""
+    database = sql.Identifier(str(conninfo_to_dict(conninfo)["dbname"]))
+    statement = sql.SQL("ALTER DATABASE {} {} default_transaction_read_only {}")
+    with psycopg.connect(conninfo, autocommit=True) as owner:
+        owner.execute(statement.format(database, sql.SQL("SET"), sql.SQL("= on")))
+        try:
+            yield
+        finally:
+            owner.execute(statement.format(database, sql.SQL("RESET"), sql.SQL("")))
+
+
 def _mark(conninfo: str) -> None:
     with psycopg.connect(conninfo) as conn:
         conn.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ()").format(sql.Identifier(MARKER)))

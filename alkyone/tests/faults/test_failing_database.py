@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,8 @@ from alkyone.scenes import AMPLE, TINY, Scene, assert_sound, cycle, open_scene, 
 from atlas import clock, vitals
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
-from atlas.errors import DatabaseUnavailable
+from atlas.errors import DatabaseFull, DatabaseUnavailable
+from atlas.retry import can_heal
 from maia.heartbeat import core
 
 HOUR = timedelta(hours=1)
@@ -102,9 +103,18 @@ async def test_a_full_disk_under_the_database_loses_nothing(own: EmbeddedServer,
 
                 here.youtube.set_clock(begin + DAY)
                 before = len(here.youtube.served.readings)
+                told: list[DatabaseFull] = []
                 for agent in AGENTS:  # what there is room for goes well, what there is none for fails as a whole
-                    with suppress(psycopg.errors.DiskFull):
+                    try:
                         await cycle(agent, site, every=DAY)
+                    except DatabaseFull as error:
+                        told.append(error)
+                with pytest.raises(DatabaseFull):
+                    await take_room(site)
+                for error in told:
+                    assert "No space left on device" in str(error)
+                    assert "Make room" in str(error)
+                    assert not can_heal(error)
                 unheard = {(name, begin + DAY) for name, _, _ in here.youtube.served.readings[before:]}
 
                 filler.unlink()
@@ -114,6 +124,12 @@ async def test_a_full_disk_under_the_database_loses_nothing(own: EmbeddedServer,
                 truth = replace(Truth.of_standin(here.youtube), excused=frozenset(unheard), may_exceed=True)
                 await assert_sound(site, truth, now=here.youtube.now(), patience=DAY)
                 home(site)
+
+
+async def take_room(site: Site) -> None:
+    """Store more than a small disk holds."""
+    async with DatabaseManager(site.conninfo) as database, database.get_connection() as conn:
+        await conn.execute("CREATE TABLE large AS SELECT generate_series(1, 100000)")
 
 
 def move(site: Site, folder: Path) -> None:

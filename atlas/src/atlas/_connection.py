@@ -12,6 +12,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from atlas.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
+
 STATEMENT_TIMEOUT_MS = 60_000
 LOCK_TIMEOUT_MS = 10_000
 MAX_CONNECTIONS = 20
@@ -128,7 +130,18 @@ def address(conninfo: str, *, statement_timeout: timedelta) -> str:
     )
 
 
-def is_connection_failure(error: psycopg.Error, conn: Connection | None) -> bool:
+def failure_of(error: psycopg.Error, conn: Connection | None) -> DatabaseUnavailable | None:
+    """Translate what is the matter with the database as such; None for an error of a statement."""
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseReadOnly()
+    if isinstance(error, psycopg.errors.DiskFull):
+        return DatabaseFull(error.diag.message_primary or "no space left")
+    if _is_connection_failure(error, conn):
+        return DatabaseUnavailable(f"the database does not answer ({type(error).__name__})")
+    return None
+
+
+def _is_connection_failure(error: psycopg.Error, conn: Connection | None) -> bool:
     """Tell a connection that broke or could not be had from an error of a statement."""
     if isinstance(error, PoolTimeout):
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from atlas.config import Settings
-from atlas.errors import ConfigurationError, DatabaseUnavailable
+from atlas.errors import ConfigurationError, DatabaseReadOnly, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from atlas._connection import Connection as Connection
@@ -63,12 +63,13 @@ class DatabaseManager:
 
         Raises:
             ConfigurationError: the settings are wrong.
-            DatabaseUnavailable: no connection could be had, or it broke.
+            DatabaseUnavailable: no connection could be had, or it broke; or, as ``DatabaseReadOnly`` and
+                ``DatabaseFull``, nothing can be written.
         """
         pool = await self._pool()
         from psycopg import Error
 
-        from atlas._connection import is_connection_failure
+        from atlas._connection import failure_of
 
         conn: Connection | None = None
         try:
@@ -78,9 +79,11 @@ class DatabaseManager:
                 finally:
                     afterwards = conn.afterwards()  # not later: the connection may be somebody else's by then
         except Error as exc:
-            if not is_connection_failure(exc, conn):
+            if (failure := failure_of(exc, conn)) is None:
                 raise
-            raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
+            if isinstance(failure, DatabaseReadOnly):
+                await pool.drain()  # its connections stay as they are: new ones may find the primary
+            raise failure from exc
         for act in afterwards:
             act()
 
@@ -90,11 +93,12 @@ class DatabaseManager:
 
         Raises:
             ConfigurationError: the settings are wrong.
-            DatabaseUnavailable: no connection could be had, or it broke.
+            DatabaseUnavailable: no connection could be had, or it broke; or, as ``DatabaseReadOnly`` and
+                ``DatabaseFull``, nothing can be written.
         """
         from psycopg import Error
 
-        from atlas._connection import connect, is_connection_failure
+        from atlas._connection import connect, failure_of
 
         conn: Connection | None = None
         try:
@@ -104,9 +108,9 @@ class DatabaseManager:
             finally:
                 await conn.close()
         except Error as exc:
-            if not is_connection_failure(exc, conn):
+            if (failure := failure_of(exc, conn)) is None:
                 raise
-            raise DatabaseUnavailable(f"the database does not answer ({type(exc).__name__})") from exc
+            raise failure from exc
 
     async def health_check(self) -> bool:
         """Say whether the database answers."""

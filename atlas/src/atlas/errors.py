@@ -4,7 +4,9 @@
 
     AtlasError
     ├── ConfigurationError        a setting is missing or wrong: mend it (exit code 2)
-    ├── DatabaseUnavailable       PostgreSQL cannot be reached
+    ├── DatabaseUnavailable       PostgreSQL cannot be reached, or takes nothing
+    │   ├── DatabaseReadOnly      it takes no changes now: another server may, or this one later
+    │   └── DatabaseFull          it has no room: make some
     ├── CircuitOpen               a service failed too often: left in peace until ``until``
     ├── ModelUnavailable          a model could not be fetched: later may work
     ├── LeaseLost                 the token is no longer ours: somebody else has the rows
@@ -48,6 +50,36 @@ class DatabaseUnavailable(AtlasError):
     """PostgreSQL cannot be reached or does not answer; trying later may work."""
 
     retryable = True
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """PostgreSQL takes no changes: a standby, or one that was told so. Nothing of the transaction is stored.
+
+    Trying later may work: a fail-over ends by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database takes no changes, and nothing was stored: it is a standby, or default_transaction_read_only "
+            "is on. Name the primary in DATABASE_URL (several hosts with target_session_attrs=read-write find it), or "
+            "switch that off"
+        )
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """PostgreSQL's disk is full; nothing of the transaction is stored. Trying again does not help, room does.
+
+    ``said`` are the server's own words, which name the file.
+    """
+
+    retryable = False
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            f"the database's disk is full, and nothing was stored: {said}. Make room there, or give it a larger disk; "
+            "a lower JANITOR_SQL_BUDGET_MB keeps the database smaller"
+        )
+        self.said = said
 
 
 class CircuitOpen(AtlasError):

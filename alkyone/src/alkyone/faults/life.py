@@ -57,7 +57,7 @@ RULES: Mapping[str, Any] = {
 EXPECTED: dict[str, tuple[type[BaseException], ...]] = {
     "kill": (Killed,),
     "vault": (VaultError,),
-    "database": (DatabaseUnavailable, psycopg.Error),
+    "database": (DatabaseUnavailable,),
 }
 """What a cycle may end with when a fault of a layer befell it; in all other cases it ends well."""
 

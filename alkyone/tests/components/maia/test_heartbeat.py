@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from alkyone.databases import taking_no_changes
 from alkyone.fixtures import SetEnvironment
 from alkyone.standins.discord import DiscordStandin
 from atlas import notifier, vault
@@ -116,6 +117,19 @@ async def test_a_database_that_does_not_answer_is_told_without_it(
     assert "does not answer" in discord.embeds[0]["description"]
     assert "secret-word" not in f"{found} {discord.embeds}"
     assert switch[0].called == ["/beat-uuid/fail?of=pleiades"]
+
+
+@pytest.mark.usefixtures("here")
+async def test_a_database_that_takes_no_changes_is_told_without_it(
+    conninfo: str, discord: DiscordStandin, switch: tuple[Switch, str]
+) -> None:
+    with taking_no_changes(conninfo):
+        found = await run_once()
+
+    assert (found["state"], found["since"], found["told"]) == ("Degraded", None, True)
+    assert "the database takes no changes" in discord.embeds[0]["description"]
+    assert switch[0].called == ["/beat-uuid/fail?of=pleiades"]
+    assert losses == {}, "nobody tried to note what could not be noted"
 
 
 @pytest.mark.parametrize("status", [404, 500])
