@@ -181,8 +181,13 @@ class House(Engine):
         """Run ``maia``, ``atlas`` or ``prefect`` at this home, to the end."""
         return subprocess.run(
             [sys.executable, "-m", program, *arguments],
-            env={**self.environment, **variables}, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env={**self.environment, **variables},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def said(self, part: str, event: str) -> list[dict[str, Any]]:
         """What was said of ``part``, so far."""
