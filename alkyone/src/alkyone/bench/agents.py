@@ -116,7 +116,8 @@ async def _cycle(lab: Lab, agent: Agent, prepared: Site, at: datetime, engine: s
             "YOUTUBE_API_ENDPOINT": prepared.endpoint,
             "YOUTUBE_API_KEY_POOL_JSON": orjson.dumps([prepared.key]).decode(),
             **{f"QUOTA_{bucket.upper()}_PER_DAY": str(limit) for bucket, limit in work.limits.items()},
-            **({} if engine is None else {"PREFECT_API_URL": engine}),
+            # The second as `maia serve` and the image give it to runs.
+            **({} if engine is None else {"PREFECT_API_URL": engine, "MALLOC_ARENA_MAX": "2"}),
         }
         report, road = folder / "report", "plain" if engine is None else "engine"
         arguments = (agent, road, at.isoformat(), orjson.dumps(work.parameters).decode(), str(report))

@@ -63,8 +63,8 @@ ROUND_TIME = timedelta(minutes=5)
 ROUND_BYTES = 4 * 2**20
 """Text of a round, held twenty times in pieces; videos that find no room wait for the next round."""
 
-VIDEOS_AT_ONCE = 16
-"""Whose frames are in memory together: 6 MB as YouTube publishes them, several times that while they are read."""
+VIDEOS_AT_ONCE = 8
+"""Whose frames are in memory together: 3 MB as YouTube publishes them, several times that while they are read."""
 
 
 class ScribeSummary(TypedDict):
