@@ -111,6 +111,8 @@ def live(
     from alkyone.bench.lab import Lab
 
     life = Life(videos=videos, days=days, per_day=per_day, seed=seed, every=timedelta(minutes=every))
+    if life.calls_a_turn < 1:
+        raise typer.BadParameter("that is less than a call a run: take more videos, or longer between two runs")
 
     async def run() -> Lived:
         with Lab() as lab, Progress(console=Console(stderr=True)) as progress:

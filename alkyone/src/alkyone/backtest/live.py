@@ -34,14 +34,14 @@ from maia.batches import IDS_PER_CALL
 from maia.hunter.core import first_look
 from maia.toolbox import Toolbox
 from maia.tracker.agent import track
-from maia.tracker.market import first_looks, schedule_of
+from maia.tracker.market import first_looks, seen_of
+from maia.tracker.schedule import appraise
 from maia.youtube.client import YouTube
 
 SQL = sql.load("alkyone.backtest", "live.sql")
 
 _DAY = timedelta(days=1)
 _BATCH = 1_000
-_EARLY = 20
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Life:
     videos: int = 50_000
     days: int = 7
     per_day: float = 1.0
+    """Readings a video and day that the quota allows."""
     seed: int = 7
     every: timedelta = timedelta(minutes=15)
     """How often the Tracker runs."""
@@ -58,6 +59,11 @@ class Life:
     """Turns in which no Tracker runs."""
     cut_after: int | None = None
     """The day, from 0, from which on there is a tenth of the quota."""
+
+    @property
+    def calls_a_turn(self) -> float:
+        """Calls that a run may make; below one the day is over early, since no run makes less than one."""
+        return self.per_day * self.videos / IDS_PER_CALL * (self.every / _DAY)
 
     @property
     def spec(self) -> Spec:
@@ -102,30 +108,39 @@ async def live(
             since = world.start - timedelta(days=life.spec.past) if turn == 0 else now - life.every
             found = world.published(since, now)
             if turn == 0:
-                # A price is there before most videos are, as on any day but the first.
-                early = dict(list(found.items())[::_EARLY])
-                enrolled |= await _enrol(dao, world, early, now)
-                share = round(life.per_day * life.videos / _EARLY)
-                with clock.stopped(now):
-                    await schedule_of(dao, share, _DAY)
+                await _price(dao, world, found, life.per_day / 24, now)
             enrolled |= await _enrol(dao, world, found, now)
-            limit = max(round(life.per_day * life.videos / IDS_PER_CALL), 1)
-            if life.cut_after is not None and day >= life.cut_after:
-                limit //= 10
             if len(lived.limits) <= day:
-                lived.limits.append(limit)
+                share = 0.1 if life.cut_after is not None and day >= life.cut_after else 1.0
+                lived.limits.append(round(share * life.per_day * len(enrolled) / IDS_PER_CALL))
             read = 0
             if turn not in life.outage:
                 await standin.clock(now)
-                limits["stats"] = limit
+                limits["stats"] = lived.limits[day]
                 async with _tools(database, standin, limits, now) as tools:
                     read = (await track(tools, every=life.every))["samples"]
             lived.turns.append(read)
             lived.late.append((await dao.tracking_demand(now=now)).late)
             progress(turn + 1, turns)
     lived.used = [row[0] for row in await _rows(database, "used_calls")]
-    await _judge(database, world, life, begin, begin + turns * life.every, enrolled, lived)
+    await _judge(database, world, life, begin, begin + (turns - 1) * life.every, enrolled, lived)
     return lived
+
+
+async def _price(
+    dao: MaiaDAO, world: GeneratedWorld, found: Mapping[str, datetime], budget: float, now: datetime
+) -> None:
+    """Set the price before the videos are there, as on any day but the first."""
+    counts = world.readings(list(found), now)
+    seen = seen_of(
+        list(counts),
+        published=[found[video_id] for video_id in counts],
+        added=[now] * len(counts),
+        read=[now] * len(counts),
+        views=[reading.views for reading in counts.values()],
+        rates=[None] * len(counts),
+    )
+    await dao.move_market(*appraise(seen, budget), since=None, now=now)
 
 
 async def _enrol(dao: MaiaDAO, world: GeneratedWorld, found: Mapping[str, datetime], now: datetime) -> set[str]:
@@ -181,6 +196,8 @@ async def _judge(
         )
     )
     curves = curves.where(np.isin(curves.ids, list(enrolled))).followed(samples=6, span=timedelta(hours=6))
+    # What was private for a while could not be read then, which a replay knows nothing of.
+    curves = curves.where(np.diff(curves.bounds) > (curves.last - curves.first) / 3600 - 0.5)
     truth = Truth(curves)
     number = {video_id: place for place, video_id in enumerate(curves.ids.tolist())}
     rows = [(number[name], at) for name, at in await _rows(database, "readings", begin=begin) if name in number]
@@ -196,7 +213,9 @@ async def _judge(
     lived.videos = len(curves)
     lived.readings_per_day = judged.per_day
     lived.live = judged.figures(once)
-    lived.replayed = judge.judge(within_budget(truth, judged.per_day)).figures(once)
+    lived.replayed = judge.judge(within_budget(truth, judged.per_day, tick=life.every / timedelta(hours=1))).figures(
+        once
+    )
     lived.longest_unseen_hours = float(_longest_gap(truth, video[order], hours[order]))
 
 

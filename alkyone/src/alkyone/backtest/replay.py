@@ -15,7 +15,7 @@ from alkyone.worlds.chance import Floats, Ints
 from maia.tracker.schedule import SHORTEST, Adaptive, Schedule, Seen, appraise, longest, spread
 
 TICK = 0.25
-"""Hours between two runs."""
+"""Hours between two runs, unless another is given."""
 
 NEAR = 0.005
 """How near to the same number of readings two schedules are compared, as a share."""
@@ -138,8 +138,8 @@ def at_equal_readings(truth: Truth, make: Callable[[float], Schedule], per_day: 
     return readings
 
 
-def within_budget(truth: Truth, per_day: float) -> Readings:
-    """Read by the adaptive schedule at its price, in runs every ``TICK``, never over ``per_day`` a video and day.
+def within_budget(truth: Truth, per_day: float, *, tick: float = TICK) -> Readings:
+    """Read by the adaptive schedule at its price, in runs every ``tick`` hours, never over ``per_day`` a video and day.
 
     As the Tracker does it: what is due first, then what would be due soon; the price is appraised every hour; what a
     run leaves of its share the later ones have, of which each takes at most twice its own.
@@ -148,19 +148,19 @@ def within_budget(truth: Truth, per_day: float) -> Readings:
     standing = _born(truth)
     known = np.zeros(len(truth.begin), np.bool_)
     bank, late, market, found = 0.0, 0, None, list[Readings]()
-    for turn in range(math.ceil(truth.end.max(initial=0.0) / TICK) + 1):
-        now = turn * TICK
+    for turn in range(math.ceil(truth.end.max(initial=0.0) / tick) + 1):
+        now = turn * tick
         fresh = np.flatnonzero(~known & (truth.begin <= now))
         known[fresh] = True
         active = np.flatnonzero(known & (truth.end >= now))
         if not len(active):
             continue
-        pace = per_day / 24 * TICK * len(active)
-        bank = min(bank + pace, 24 / TICK * pace)
-        if turn % round(1 / TICK) == 0 or market is None:
+        pace = per_day / 24 * tick * len(active)
+        bank = min(bank + pace, 24 / tick * pace)
+        if turn % round(1 / tick) == 0 or market is None:
             sample = dice.choice(active, min(SAMPLE, len(active)), replace=False)
             market = appraise(
-                standing.seen(truth, sample), per_day / 24, before=market, late=late * TICK / 24 / max(pace, 1e-9)
+                standing.seen(truth, sample), per_day / 24, before=market, late=late * tick / 24 / max(pace, 1e-9)
             )
         adaptive = Adaptive(market)
         standing.due[fresh] = standing.last[fresh] + adaptive.first_waits(standing.seen(truth, fresh))
