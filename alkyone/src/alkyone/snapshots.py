@@ -40,7 +40,7 @@ TABLES = (
 )
 """What an agent's run leaves; the quota ledger is judged against the server's own count instead."""
 
-QUEUES = ("search_queue", "channels", "sources", "watchlist", "rises", "video_stage", "work_leases")
+QUEUES = ("search_queue", "channels", "sources", "watchlist", "rises", "video_stage", "work_leases", "heartbeat")
 """The tables whose rows are claimed."""
 
 Reading = tuple[int | None, int | None, int | None]
@@ -122,6 +122,8 @@ def leased(conninfo: str) -> int:
              + (SELECT count(lease_token) FROM sources)
              + (SELECT count(lease_token) FROM watchlist)
              + (SELECT count(lease_token) FROM video_stage)
+             + (SELECT count(lease_token) FROM rises)
+             + (SELECT count(lease_token) FROM heartbeat)
              + (SELECT count(lease_token) FROM work_leases WHERE name NOT LIKE 'quota.exhausted/%')
         """,
     )

@@ -8,12 +8,16 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from alkyone import snapshots
 from alkyone.agents import Agent, Site, run_agent
 from alkyone.scenes import SMALL, TINY, OpenScene, Scene, assert_sound, dao_of, seed
+from alkyone.standins.discord import DiscordStandin
 from atlas.adapters.records import SourceSeed
 
+QUARTER = timedelta(minutes=15)
+"""How often a heartbeat comes round."""
 HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
 
@@ -108,28 +112,39 @@ async def test_a_kill_between_any_two_steps_leaves_no_trace_after_a_rerun(
 
 @pytest.mark.engine
 @pytest.mark.timeout(300)
-async def test_a_heartbeat_that_dies_is_followed_by_one_that_says_the_same(scene: OpenScene) -> None:
+async def test_a_heartbeat_that_dies_is_followed_by_one_that_tells_ops_the_same(scene: OpenScene) -> None:
     async with scene(TINY) as here:
         at = here.youtube.now()
-        with here.site() as before:
+        times: list[int] = []
+        untold: list[str] = []
+        with DiscordStandin("ops") as ops, here.site(DISCORD_WEBHOOK_OPS=SecretStr(ops.address("ops"))) as before:
             await seed(before, here.world, at)
             with here.site(like=before) as site:
                 undisturbed = await run_agent("heartbeat", site, at)
                 assert undisturbed.error is None
+                assert (await run_agent("heartbeat", site, at + QUARTER)).error is None
                 expected = said(site)
-            for step, name in to_die_at(undisturbed.steps):
+                assert [embed["title"] for embed in ops.embeds] == ["Pleiades: Healthy"]
+            for step, name in enumerate(undisturbed.steps):  # OPS is told between a commit and the next
+                heard = len(ops.embeds)
                 with here.site(like=before) as site:
                     assert (await run_agent("heartbeat", site, at, kill_at=step)).killed, f"step {step}, {name}"
-                    assert (await run_agent("heartbeat", site, at)).error is None
+                    if said(site) == [UNTOLD] and len(ops.embeds) == heard:
+                        untold.append(name)
+                    assert (await run_agent("heartbeat", site, at + QUARTER)).error is None
                     assert said(site) == expected, f"killed at step {step}, {name}"
-                    await assert_sound(site, now=at)
+                    times.append(len(ops.embeds) - heard)
+                    await assert_sound(site, now=at + QUARTER)
+        assert untold == ["after commit"], "a heartbeat dies between noting and telling"
+        assert sorted(times) == [1] * (len(times) - 1) + [2], "what was told and not noted is told again, and no other"
+
+
+UNTOLD = "(Healthy,,{})"
 
 
 def said(site: Site) -> list[Any]:
-    """What the heartbeat said last, and how its run ended."""
-    query = (
-        "SELECT (state, reasons, since, told_at, seen_at)::text FROM heartbeat UNION ALL SELECT agent FROM agent_runs"
-    )
+    """How the heartbeat found the system, what OPS was told of it, and how its run ended."""
+    query = "SELECT (state, told_state, told_reasons)::text FROM heartbeat UNION ALL SELECT agent FROM agent_runs"
     return snapshots.column(site.conninfo, query)
 
 

@@ -461,15 +461,18 @@ CREATE TABLE breakers (
     told_at  timestamptz NOT NULL
 );
 
--- What the heartbeat said last.
+-- How the heartbeat last found the system, and what OPS was told of it.
 CREATE TABLE heartbeat (
-    one     boolean     PRIMARY KEY DEFAULT true CHECK (one),
-    state   text        NOT NULL CHECK (state IN ('Healthy', 'Attention', 'Degraded')),
-    reasons text[]      NOT NULL,                      -- their kinds
-    since   timestamptz NOT NULL,                      -- when this state began
-    told_at timestamptz NOT NULL,                      -- when OPS was told
-    told_by uuid        NOT NULL,                      -- whose turn it was to tell
-    seen_at timestamptz NOT NULL
+    one          boolean     PRIMARY KEY DEFAULT true CHECK (one),
+    state        text        NOT NULL CHECK (state IN ('Healthy', 'Attention', 'Degraded')),
+    reasons      text[]      NOT NULL,                 -- their kinds
+    since        timestamptz NOT NULL,                 -- when this state began
+    seen_at      timestamptz NOT NULL,
+    told_state   text,                                 -- what OPS heard last; absent before the first time
+    told_reasons text[]      NOT NULL DEFAULT '{}',    -- those that OPS knows of and that still hold
+    told_at      timestamptz,
+    lease_token  uuid,                                 -- of whoever is telling
+    leased_until timestamptz
 );
 
 ------------------------------------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ SELECT queue || ' ' || name AS what
          UNION ALL
         SELECT 'rise', video_id, lease_token, leased_until FROM rises
          UNION ALL
+        SELECT 'heartbeat', state, lease_token, leased_until FROM heartbeat
+         UNION ALL
         SELECT 'reader', name, lease_token, leased_until FROM event_readers)
        AS held (queue, name, lease_token, leased_until)
  WHERE (lease_token IS NULL) <> (leased_until IS NULL);
@@ -74,6 +76,8 @@ SELECT queue || ' ' || name || ' until ' || leased_until AS what
          UNION ALL
         SELECT 'rise', video_id, leased_until, %(lease)s FROM rises
          UNION ALL
+        SELECT 'heartbeat', state, leased_until, %(lease)s FROM heartbeat
+         UNION ALL
         SELECT 'reader', name, leased_until, %(lease)s FROM event_readers
          UNION ALL
         SELECT 'work', name, leased_until, CASE WHEN name LIKE 'quota.exhausted/%%' THEN interval '25 hours'
@@ -91,6 +95,8 @@ SELECT queue || ' ' || name || ' until ' || leased_until AS what
         SELECT stage, video_id, lease_token, leased_until FROM video_stage WHERE state = 'PENDING'
          UNION ALL
         SELECT 'rise', video_id, lease_token, leased_until FROM rises
+         UNION ALL
+        SELECT 'heartbeat', state, lease_token, leased_until FROM heartbeat
          UNION ALL
         SELECT 'work', name, lease_token, leased_until FROM work_leases)
        AS held (queue, name, lease_token, leased_until)
@@ -111,6 +117,8 @@ SELECT queue || ' ' || name AS what
         SELECT stage, video_id, lease_token FROM video_stage
          UNION ALL
         SELECT 'rise', video_id, lease_token FROM rises
+         UNION ALL
+        SELECT 'heartbeat', state, lease_token FROM heartbeat
          UNION ALL
         SELECT 'work', name, lease_token FROM work_leases WHERE name NOT LIKE 'quota.exhausted/%%')
        AS held (queue, name, lease_token)

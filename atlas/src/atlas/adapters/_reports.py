@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 
 from atlas.adapters._session import REASON_LENGTH
-from atlas.adapters.records import AgentRun, Beat, BreakerSeen, Incident, LastRun, Loss
+from atlas.adapters.records import LEASE, AgentRun, Beat, BreakerSeen, Incident, LastRun, Loss
 from atlas.sql import load
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ async def breakers(conn: Connection) -> list[BreakerSeen]:
 async def beat(conn: Connection, state: str, reasons: Sequence[str], every: timedelta, now: datetime) -> Beat:
     """Note how the system is, and decide who tells."""
     row: dict[str, Any] = await conn.fetchrow(
-        SQL["beat"], state=state, reasons=sorted(set(reasons)), every=every, token=uuid4(), now=now
+        SQL["beat"], state=state, reasons=sorted(set(reasons)), every=every, token=uuid4(), lease=LEASE, now=now
     )
     return Beat(**row)
+
+
+async def beat_told(conn: Connection, state: str, reasons: Sequence[str], token: UUID, now: datetime) -> None:
+    """Note that OPS was told."""
+    await conn.execute(SQL["beat_told"], {"state": state, "reasons": list(reasons), "token": token, "now": now})

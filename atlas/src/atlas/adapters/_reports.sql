@@ -68,19 +68,31 @@ SELECT name, state, failures, until, told_at
  ORDER BY name;
 
 -- name: beat
--- Note how the system is, and whether OPS is to be told: the state changed, a reason is new, or it is long ago.
--- Of any number that beat at once, one is told so.
-INSERT INTO heartbeat AS known (state, reasons, since, told_at, told_by, seen_at)
-VALUES (%(state)s, %(reasons)s::text[], %(now)s, %(now)s, %(token)s, %(now)s)
+-- Note how the system is, and lease the telling of it, when OPS has not heard of the state or of a reason, or heard of
+-- them long ago, and nobody else is at it. A heartbeat that dies before it has told leaves that to the next.
+INSERT INTO heartbeat AS known (state, reasons, since, seen_at, lease_token, leased_until)
+VALUES (%(state)s, %(reasons)s::text[], %(now)s, %(now)s, %(token)s, %(now)s + %(lease)s)
     ON CONFLICT (one) DO UPDATE
-   SET (told_at, told_by) = (
-           SELECT CASE WHEN tell THEN excluded.told_at ELSE known.told_at END,
-                  CASE WHEN tell THEN excluded.told_by ELSE known.told_by END
-             FROM (SELECT known.state <> excluded.state
-                       OR NOT known.reasons @> excluded.reasons
-                       OR known.told_at <= excluded.told_at - %(every)s::interval) AS decided (tell)
+   SET (lease_token, leased_until) = (
+           SELECT CASE WHEN busy THEN known.lease_token WHEN news THEN excluded.lease_token END,
+                  CASE WHEN busy THEN known.leased_until WHEN news THEN excluded.leased_until END
+             FROM (SELECT coalesce(known.leased_until > excluded.seen_at, false),
+                          known.told_state IS DISTINCT FROM excluded.state
+                       OR NOT known.told_reasons @> excluded.reasons
+                       OR known.told_at <= excluded.seen_at - %(every)s::interval) AS decided (busy, news)
        ),
+       told_reasons = ARRAY(SELECT unnest(known.told_reasons) INTERSECT SELECT unnest(excluded.reasons) ORDER BY 1),
        since = CASE WHEN known.state = excluded.state THEN known.since ELSE excluded.since END,
        state = excluded.state, reasons = excluded.reasons, seen_at = excluded.seen_at
-RETURNING since, told_by = %(token)s AS told;
+RETURNING since, CASE WHEN lease_token = %(token)s THEN lease_token END AS token;
+
+-- name: beat_told
+-- Note that OPS was told; not when the lease ran out and somebody else tells.
+UPDATE heartbeat
+   SET told_state = %(state)s,
+       told_reasons = ARRAY(SELECT unnest(%(reasons)s::text[]) INTERSECT SELECT unnest(reasons) ORDER BY 1),
+       told_at = %(now)s,
+       lease_token = NULL,
+       leased_until = NULL
+ WHERE lease_token = %(token)s;
 

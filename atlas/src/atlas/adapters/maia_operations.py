@@ -101,13 +101,18 @@ class OperationsMixin:
             return await _reports.breakers(conn)
 
     async def beat(self, state: str, reasons: Sequence[str], *, every: timedelta, now: datetime | None = None) -> Beat:
-        """Note how the system is, and learn whether to tell OPS.
+        """Note how the system is, and learn whether to tell OPS; ``beat_told`` says that it was done.
 
         To be told is a change of the state, a new reason, or that nothing was told for as long as ``every``; of any
-        number that ask at once, one is to tell.
+        number that ask at once, one is to tell. Who does not within ten minutes leaves it to the next who asks.
         """
         async with self._db.get_connection() as conn:
             return await _reports.beat(conn, state, reasons, every, now or clock.now())
+
+    async def beat_told(self, state: str, reasons: Sequence[str], *, token: UUID, now: datetime | None = None) -> None:
+        """Note that OPS was told what ``beat`` gave the token for."""
+        async with self._db.get_connection() as conn:
+            await _reports.beat_told(conn, state, reasons, token, now or clock.now())
 
     # -- Overview -----------------------------------------------------------------------------------------------------
 

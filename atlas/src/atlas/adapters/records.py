@@ -648,7 +648,7 @@ class BreakerSeen(TypedDict):
 
 
 class Beat(NamedTuple):
-    """What became of a heartbeat: since when the state is as it is, and whether it is ours to tell OPS."""
+    """What became of a heartbeat: since when the state is as it is, and a token when it is ours to tell OPS."""
 
     since: datetime
-    told: bool
+    token: UUID | None

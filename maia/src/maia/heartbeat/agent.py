@@ -56,8 +56,10 @@ async def run_once() -> HeartbeatSummary:
             seen = await vitals.read(db)
             verdict = core.judge(seen, rules, vault_problem=await vault_problem(vault))
             beat = await note(dao, verdict, seen.at)
-            if beat.told:
+            if beat.token is not None:
                 await tell(verdict, since=beat.since, seen=seen)
+                await notifier.drain()  # who dies before leaves the telling to the next heartbeat
+                await dao.beat_told(verdict.state, kinds(verdict), token=beat.token, now=seen.at)
     except (DatabaseUnavailable, ConfigurationError) as exc:
         # Nobody remembers what was told before: OPS hears it each time.
         verdict, beat = core.verdict([Reason("Degraded", "database", str(exc))]), None
@@ -67,7 +69,7 @@ async def run_once() -> HeartbeatSummary:
         "state": verdict.state,
         "reasons": [reason.text for reason in verdict.reasons],
         "since": beat.since if beat else None,
-        "told": beat.told if beat else True,
+        "told": beat is None or beat.token is not None,
         "pinged": await ping(rules, verdict.state),
     }
 
@@ -83,7 +85,12 @@ async def vault_problem(where: VaultStrategy) -> str | None:
 
 async def note(dao: MaiaDAO, verdict: Verdict, now: datetime) -> Beat:
     """Write down how the system is, and learn whether OPS is to be told."""
-    return await dao.beat(verdict.state, [reason.kind for reason in verdict.reasons], every=DIGEST, now=now)
+    return await dao.beat(verdict.state, kinds(verdict), every=DIGEST, now=now)
+
+
+def kinds(verdict: Verdict) -> list[str]:
+    """Name the reasons, whatever their figures are."""
+    return [reason.kind for reason in verdict.reasons]
 
 
 async def tell(verdict: Verdict, *, since: datetime | None = None, seen: Vitals | None = None) -> None:
