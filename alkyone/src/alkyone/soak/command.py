@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from alkyone.soak.up import Report
+    from alkyone.soak.year import Report as Year
+
+WIDTH, CURVE = 120, 60
+"""Columns of the page, and of the curves on it."""
+
+TABLES = 8
+"""The largest ones, which get a curve each."""
 
 app = typer.Typer(no_args_is_help=True, help="Let the whole work for long, and see what becomes of it.")
 
@@ -51,6 +58,59 @@ def up(
         typer.echo(failure, err=True)
     if report["failures"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def year(
+    days: Annotated[int, typer.Option(min=1, help="Virtual days.")] = 365,
+    hours: Annotated[float, typer.Option(help="Stop after so many hours of the wall's clock.")] = 8,
+    channels: Annotated[int, typer.Option(min=2, help="Of the generated world; each uploads every third day.")] = 30,
+    plot: Annotated[Path | None, typer.Option(help="Write the curves to this SVG file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report there too, as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON; the rest goes to stderr.")] = False,
+) -> None:
+    """Let every agent live a virtual year in one process; see memory, tables and vault grow, and what is lost."""
+    import asyncio
+
+    import orjson
+    from rich.console import Console
+
+    from alkyone.bench.lab import Lab
+    from alkyone.soak.year import live
+
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    with Lab() as lab, lab.address() as conninfo:
+        report = asyncio.run(live(conninfo, days=days, hours=hours, channels=channels, show=console.print))
+    document = orjson.dumps(report, option=orjson.OPT_INDENT_2)
+    if out is not None:
+        out.write_bytes(document)
+    if as_json:
+        typer.echo(document)
+    page = Console(record=True, stderr=as_json, highlight=False, width=WIDTH)
+    page.print(_curves(report))
+    if plot is not None:
+        page.save_svg(str(plot), title=f"alkyone soak year, {report['days']} days")
+    for failure in report["failures"]:
+        typer.echo(failure, err=True)
+    if report["failures"]:
+        raise typer.Exit(1)
+
+
+def _curves(report: Year) -> Table:
+    from maia.cli.demo import sparkline
+
+    table = _table(f"{report['days']} virtual days", "first", "most", "last", "")
+    largest = sorted(report["tables"], key=lambda name: -max(report["tables"][name]))[:TABLES]
+    rows = {"memory, MB": report["memory"], "SQL, MB": report["database"]}
+    rows |= {f"  {name}": report["tables"][name] for name in largest}
+    rows |= {"vault, MB": report["vault"], "vault, files": report["vault_files"]}
+    for name, values in rows.items():
+        bars = sparkline([round(value * 100) for value in values], CURVE)
+        table.add_row(name, *(f"{value:,.1f}" for value in (values[0], max(values), values[-1])), bars)
+    kept = f"{report['promises_kept']} invariants kept, {len(report['promises_broken'])} broken"
+    table.add_section()
+    table.add_row(f"{report['readings_served']:,} readings", "", "", "", kept)
+    return table
 
 
 def _tables(report: Report) -> list[Table]:
