@@ -35,7 +35,7 @@ def run(*, runs: int, seed: int, only: str | None, processes: bool, json: bool) 
             done.append(outcome)
             if outcome.breaches:
                 break
-            if not json and len(done) % 10 == 0:
+            if len(done) % 10 == 0:
                 typer.echo(f"{len(done):,} of {runs:,} runs, every invariant held", err=True)
     _report(done, only=only, processes=processes, json=json, seconds=time.monotonic() - began)
     if done and done[-1].breaches:
