@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from maia.backoff import retry_at
@@ -24,6 +25,15 @@ class TestSmoothedRate:
     def test_a_counter_that_went_down_counts_as_standing_still(self) -> None:
         rate = smoothed_rate(10.0, last_views=500, last_at=NOON - 12 * HOUR, views=400, now=NOON)
         assert rate == pytest.approx(5)
+
+    def test_one_that_fades_for_years_stays_within_what_a_real_holds(self) -> None:
+        """PostgreSQL refuses to store less, and with it the readings of the whole batch."""
+        rate: float | None = 5_000.0
+        for days in range(400):
+            at = NOON + timedelta(days=days)
+            rate = smoothed_rate(rate, last_views=9, last_at=at, views=9, now=at + timedelta(days=1))
+            assert rate == 0.0 or rate > float(np.finfo(np.float32).tiny)
+        assert rate == 0.0
 
     @pytest.mark.parametrize(
         "counts",

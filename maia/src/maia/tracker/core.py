@@ -14,6 +14,9 @@ MISS_INTERVAL = timedelta(days=1)  # so that three misses span days
 
 RATE_MEMORY = timedelta(hours=12)  # the past fades by half in this time
 
+STILL = 1e-6
+"""Views an hour that are none: one in a hundred years. What fades on would leave what a ``real`` can hold."""
+
 LONGEST_RETRY = timedelta(days=1)
 
 
@@ -38,7 +41,8 @@ def smoothed_rate(
     if rate is None:
         return current
     past: float = 0.5 ** (elapsed / RATE_MEMORY)
-    return past * rate + (1 - past) * current
+    smoothed = past * rate + (1 - past) * current
+    return smoothed if smoothed >= STILL else 0.0
 
 
 def after_miss(tier: Tier, misses: int, now: datetime) -> AfterMiss:
