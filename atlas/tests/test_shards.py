@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alkyone.properties import examples
+from atlas.errors import VaultCorrupt
 from atlas.testing import MemoryVault
-from atlas.vault import LocalVault
+from atlas.vault import LocalVault, bounds
 from atlas.vault import shards as shard_module
 from atlas.vault.shards import (
     EVENTS,
@@ -506,3 +507,26 @@ def test_pictures_that_nobody_asked_for_are_not_in_memory_together(monkeypatch: 
 
     assert vault.read_visual_evidence(["v299", "v007", "none"]) == {name: frames[name] for name in ("v007", "v299")}
     assert max(together) == 1
+
+
+def test_texts_that_repeat_are_measured_to_the_byte_before_they_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_module, "ROW_GROUP", 100)
+    second = timedelta(seconds=1)
+    tags = [None, [], ["größer", None, "b"]]
+    rows: list[Row] = [
+        {
+            "video_id": f"v{n % 7}",
+            "observed_at": NOON + timedelta(seconds=n),
+            "title": "ü" * (n % 3),
+            "tags": tags[n % 3],
+        }
+        for n in range(300)
+    ]
+    (shard,) = pack(METADATA, rows)
+    spelt_out = 300 * 2 + 100 * (2 + 4) + 100 * len("größerb".encode())
+
+    monkeypatch.setattr(bounds, "MOST_TEXT", spelt_out)
+    assert decode(METADATA, pa.BufferReader(shard.data), "p").equals(rows_of(METADATA, rows))
+    monkeypatch.setattr(bounds, "MOST_TEXT", spelt_out - 1)
+    with pytest.raises(VaultCorrupt, match="texts come to more than"):
+        decode(METADATA, pa.BufferReader(shard.data), "p")

@@ -178,6 +178,55 @@ def test_a_shard_of_kilobytes_with_millions_of_rows(tmp_path: Path) -> None:
     assert outcome(tmp_path, program) == "SystemExit refused"
 
 
+@pytest.mark.parametrize("where", ["description", "tags", "tags, in part", "segments", "video_id"])
+def test_a_shard_of_kilobytes_with_gigabytes_of_text(where: str, tmp_path: Path) -> None:
+    program = f"""
+        import pyarrow as pa, pyarrow.parquet as pq
+        from datetime import UTC, datetime
+        from atlas.vault.kinds import METADATA, TRANSCRIPTS
+        from atlas.vault.shards import Stored, decode, select
+        where, n = "{where}", 20_000
+        texts = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array(["a" * 1_000_000]))
+        each = pa.array(range(n + 1), pa.int32())
+        kind = TRANSCRIPTS if where == "segments" else METADATA
+        rows = {{name: pa.nulls(n, type) for name, type in zip(kind.schema.names, kind.schema.types)}}
+        rows["video_id"] = pa.repeat("dQw4w9WgXcQ", n)
+        rows["observed_at"] = pa.repeat(pa.scalar(datetime(2026, 11, 10, tzinfo=UTC), pa.timestamp("us", "UTC")), n)
+        if kind is TRANSCRIPTS:
+            rows["language"] = pa.repeat("und", n)
+        if where == "segments":
+            line = [pa.repeat(0.0, n), pa.repeat(1.0, n), texts]
+            texts = pa.StructArray.from_arrays(line, ["start", "duration", "text"])
+        column = where.partition(",")[0]
+        rows[column] = texts if column in ("description", "video_id") else pa.ListArray.from_arrays(each, texts)
+        if where == "tags, in part":  # another dictionary does not go into the first, and stands by itself
+            other = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array(["b"]))
+            rows = {{name: pa.chunked_array([column, column]) for name, column in rows.items()}}
+            rows["tags"] = pa.chunked_array([*rows["tags"].chunks[:1], pa.ListArray.from_arrays(each, other)])
+        sink = io.BytesIO()
+        table = pa.table(rows)
+        pq.write_table(table, sink, compression="zstd", dictionary_pagesize_limit=2**21, store_schema=False)
+        bomb = pa.py_buffer(sink.getvalue())
+        assert bomb.size < 1_000_000
+        del table, rows, texts
+        def refused(read):
+            try:
+                read(kind, pa.BufferReader(bomb), "p")
+            except Exception as exc:
+                assert type(exc).__name__ == "VaultCorrupt" and "texts come to more than" in str(exc), exc
+            else:
+                raise RuntimeError("it was read")
+        def act():
+            refused(decode)
+            refused(lambda *of: Stored(*of)[column])
+            if where != "video_id":  # which is not spelt out for those that nobody asked for
+                refused(lambda *of: select(*of, video_ids=["dQw4w9WgXcQ"]))
+            raise SystemExit("refused")
+        within(act)
+        """
+    assert outcome(tmp_path, program) == "SystemExit refused"
+
+
 @pytest.mark.parametrize(
     "body",
     [

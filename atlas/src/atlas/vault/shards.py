@@ -18,6 +18,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from atlas.errors import VaultCorrupt, VaultUnavailable
+from atlas.vault.bounds import refuse_bomb, refuse_inflated
 from atlas.vault.kinds import EVENTS as EVENTS
 from atlas.vault.kinds import INSTANT, SEGMENT
 from atlas.vault.kinds import KINDS as KINDS
@@ -43,10 +44,6 @@ Rows: TypeAlias = pa.Table | pa.RecordBatch | pa.RecordBatchReader | Iterable[Ma
 
 _DAY_US = 86_400_000_000
 _MAX_RANK = 2**63 // _DAY_US
-
-
-MOST_ROWS = 20_000_000
-"""Rows that a shard may hold; the Janitor writes at most 5 M, compaction 4 M."""
 
 
 class Shard(NamedTuple):
@@ -394,13 +391,14 @@ def select(
         # As a dictionary the ids need not be spelt out for the rows that nobody asked for.
         ids = None if video_ids is None else [kind.subject]
         with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=ids) as file:
-            _refuse_bomb(file, path)
+            refuse_bomb(file, path)
             groups = [
                 number
                 for number in range(file.num_row_groups)
                 if video_ids is None or _may_hold(kind, file.metadata.row_group(number), video_ids)
             ]
             names = [name for name in kind.schema.names if name in file.schema_arrow.names]
+            refuse_inflated(file, source, path, groups, set(names).difference(ids or ()))
             # Large values that nobody asked for are never in memory together.
             portions = [[number] for number in groups] if kind.large and video_ids is not None else []
             parts = [
@@ -427,9 +425,10 @@ class Stored:
     def __init__(self, kind: Kind, source: Any, path: str) -> None:
         self._kind = kind
         self._path = path
+        self._source = source
         with _readable(path):
             self._file = pq.ParquetFile(source, page_checksum_verification=True)
-            _refuse_bomb(self._file, path)
+            refuse_bomb(self._file, path)
             self.num_rows: int = self._file.metadata.num_rows
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
@@ -439,14 +438,9 @@ class Stored:
             if name not in self._file.schema_arrow.names:
                 return pa.chunked_array([pa.nulls(self.num_rows, field.type)])
             give_back()
+            refuse_inflated(self._file, self._source, self._path, range(self._file.num_row_groups), [name])
             column = self._file.read([name], use_threads=False)[name]
             return column.cast(field.type)
-
-
-def _refuse_bomb(file: pyarrow.parquet.ParquetFile, path: str) -> None:
-    """A file of kilobytes can hold billions of equal rows; none that we write holds more than ``MOST_ROWS``."""
-    if file.metadata.num_rows > MOST_ROWS:
-        raise VaultCorrupt(f"{file.metadata.num_rows:,} rows, more than any shard has", path=path)
 
 
 @contextmanager
