@@ -511,7 +511,6 @@ def test_pictures_that_nobody_asked_for_are_not_in_memory_together(monkeypatch: 
 
 def test_texts_that_repeat_are_measured_to_the_byte_before_they_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_module, "ROW_GROUP", 100)
-    second = timedelta(seconds=1)
     tags = [None, [], ["größer", None, "b"]]
     rows: list[Row] = [
         {

@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,20 +19,26 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from alkyone.agents import Site
-from alkyone.databases import template_of
+from alkyone.databases import NOON, scratch, template_of
 from alkyone.disks import MountRefusedError, fill, small_disk
 from alkyone.faults.life import CONNECTIONS, Ground
 from alkyone.faults.schedule import AGENTS, DAY, WORLDS, Fault, Kind, Schedule, Turn
 from alkyone.invariants.truth import Truth
 from alkyone.scenes import AMPLE, TINY, Scene, assert_sound, cycle, open_scene, seed
 from atlas import clock, vitals
+from atlas.config import Settings
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 from atlas.errors import DatabaseFull, DatabaseUnavailable
+from atlas.events import EventBus
+from atlas.events.writer import BATCH
 from atlas.retry import can_heal
 from maia.heartbeat import core
 
 HOUR = timedelta(hours=1)
+
+EVENTS_A_SECOND, EVENTS_KEPT = 300, 6_000
+"""More in a minute than are kept, by more than the batch that is on its way."""
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -48,6 +54,33 @@ def own() -> Iterator[EmbeddedServer]:
     yield server
     if server.release():
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def gone(server: EmbeddedServer) -> Iterator[None]:
+    """Have no server for the length of the block."""
+    assert server.pid is not None
+    postmaster = psutil.Process(server.pid)
+    postmaster.send_signal(signal.SIGINT)
+    postmaster.wait(60)
+    yield
+    _ = server.conninfo  # starts it
+
+
+@contextmanager
+def hung(server: EmbeddedServer) -> Iterator[None]:
+    """Have a server that takes everything and answers nothing."""
+    assert server.pid is not None
+    postmaster = psutil.Process(server.pid)
+    postmaster.suspend()
+    processes = [postmaster, *postmaster.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            process.resume()
 
 
 @pytest.mark.parametrize(
@@ -68,20 +101,51 @@ async def test_agents_end_at_once_while_the_server_is_stopped_and_go_on_when_it_
     async with open_scene(own, template_of(own), tmp_path, TINY, AMPLE) as here:
         with clock.use(here.youtube.clock), here.site() as site:
             await seed(site, here.world, here.youtube.now(), terms=1, channels=2)
-            assert own.pid is not None
-            server = psutil.Process(own.pid)
-            server.send_signal(signal.SIGINT)
-            server.wait(60)
+            with gone(own):
+                for agent in AGENTS:
+                    with pytest.raises(DatabaseUnavailable):
+                        await cycle(agent, site, every=DAY)
+                assert here.youtube.calls.counts == {}, "a call was made that nothing could keep"
 
-            for agent in AGENTS:
-                with pytest.raises(DatabaseUnavailable):
-                    await cycle(agent, site, every=DAY)
-            assert here.youtube.calls.counts == {}, "a call was made that nothing could keep"
-
-            _ = own.conninfo  # starts it
             for agent in AGENTS:
                 await cycle(agent, site, every=DAY)
             await assert_sound(site, Truth.of_standin(here.youtube), now=here.youtube.now())
+
+
+@pytest.mark.parametrize("without", [gone, hung])
+async def test_a_minute_without_a_database_holds_up_no_emitter_and_what_is_lost_is_counted(
+    own: EmbeddedServer, without: Callable[[EmbeddedServer], AbstractContextManager[None]]
+) -> None:
+    now, second = clock.VirtualClock(NOON), timedelta(seconds=1)
+    emitted = [f"v{number}" for number in range(60 * EVENTS_A_SECOND)]
+    with scratch(own, template_of(own)) as conninfo, clock.use(now):
+        rules = Settings.model_construct(EVENT_BUS_ENABLED=True)
+        bus = EventBus(DatabaseManager(conninfo), settings=rules, queue_limit=EVENTS_KEPT)
+        bus.emit("x.before")
+        assert bus.drain()
+        with without(own):  # whoever waited for it would wait for ever
+            for number, entity in enumerate(emitted, 1):
+                bus.emit("x.y", entity)
+                if number % EVENTS_A_SECOND == 0:
+                    now.advance(second)
+            assert (bus.stored, bus.lost + bus.waiting) == (1, len(emitted))
+            assert EVENTS_KEPT <= bus.waiting <= EVENTS_KEPT + BATCH
+        assert bus.drain(timedelta(minutes=2))
+        bus.emit("x.after")
+        await bus.close()
+
+        with psycopg.connect(conninfo) as conn:
+            stored = conn.execute(
+                "SELECT entity_id, created_at FROM system_events WHERE event_type = 'x.y' ORDER BY id"
+            ).fetchall()
+            (told,) = conn.execute(
+                "SELECT sum((payload ->> 'count')::int) FROM system_events WHERE event_type = 'events.lost'"
+            ).fetchall()[0]
+            (after,) = conn.execute("SELECT count(*) FROM system_events WHERE event_type = 'x.after'").fetchall()[0]
+    assert (len(stored) + bus.lost, after) == (len(emitted), 1)
+    assert told == bus.lost
+    when = {entity: NOON + number // EVENTS_A_SECOND * second for number, entity in enumerate(emitted)}
+    assert stored == [(entity, when[entity]) for entity in emitted[: len(stored)]]
 
 
 async def test_a_full_disk_under_the_database_loses_nothing(own: EmbeddedServer, tmp_path: Path) -> None:

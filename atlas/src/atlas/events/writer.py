@@ -43,6 +43,8 @@ IN_HURRY_S = 0.2
 """The longest such wait while somebody waits for the queue to be stored."""
 PATIENCE = timedelta(seconds=5)
 """How long closing waits for the queue to be stored."""
+LOST = "events.lost"
+"""What the writer tells the log by itself: how many events it lost."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,8 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Events that are not known to be stored yet."""
-        return len(self._queue) + len(self._batch)
+        with self._lock:  # which is held while some go from the queue into the batch
+            return len(self._queue) + _emitted(self._batch)
 
     def put(self, event: Queued) -> None:
         """Let an event be stored soon; one too many is lost."""
@@ -132,7 +135,7 @@ class Writer:
         with self._lock:
             abandoned = self._batch + [self._queue.popleft() for _ in range(len(self._queue))]
             self._batch = []
-            told = [orjson.loads(event.payload)["count"] for event in abandoned if event.event_type == "events.lost"]
+            told = [orjson.loads(event.payload)["count"] for event in abandoned if event.event_type == LOST]
             self._untold += sum(told)
         if number := len(abandoned) - len(told):
             self._lose(number, "the database did not take them in time")
@@ -184,7 +187,7 @@ class Writer:
             with self._lock:
                 if self._batch is batch:
                     self._batch = []
-                    self._stored += len(batch) - len(refused)
+                    self._stored += _emitted(batch) - len(refused)
             for error in refused:
                 self._lose(1, error)
         with self._settled:
@@ -205,7 +208,7 @@ class Writer:
             if not self._batch:
                 self._batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
                 if self._untold:
-                    self._batch.append(Queued("events.lost", None, orjson.dumps({"count": self._untold}), clock.now()))
+                    self._batch.append(Queued(LOST, None, orjson.dumps({"count": self._untold}), clock.now()))
                     self._untold = 0
             return self._batch
 
@@ -265,6 +268,11 @@ class _Store:
         conn, self._conn = self._conn, None
         if conn is not None:
             conn.close()
+
+
+def _emitted(batch: list[Queued]) -> int:
+    """Count the events that somebody emitted."""
+    return sum(event.event_type != LOST for event in batch)
 
 
 def _words(error: Exception) -> str:
