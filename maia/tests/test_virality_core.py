@@ -28,6 +28,7 @@ def follow(
     born: float = BORN,
     short: bool = False,
     offset: float = 0.0,
+    week: float | None = None,
     curves: Curves = FLAT,
 ) -> tuple[list[float], list[int], int]:
     """The scores and states of a video read at some ages, and how often it was raised."""
@@ -37,8 +38,8 @@ def follow(
     for age in ages:
         at = (born + age) * one
         reading = Reading(
-            at, np.floor(views(age)) * one, born * one, np.array([short]), offset * one, 1.2 * one, offset * one,
-            1.2 * one,
+            at, np.floor(views(age)) * one, born * one, np.array([short]), offset * one, 1.2 * one,
+            (offset if week is None else week) * one,
         )  # fmt: skip
         said = judge(memory, reading, curves)
         memory = said.memory
@@ -76,6 +77,19 @@ def test_a_burst_is_raised_once_while_it_lasts_or_at_the_next_look_and_ends(ever
     first = next(age for age, state in zip(ages, states, strict=True) if state == VIRAL)
     assert 30.0 < first <= 33.0 + every
     assert states[-1] == QUIET
+
+
+def test_a_video_on_its_way_to_a_hit_is_raised_days_before_it_is_one_and_no_longer_when_it_is() -> None:
+    """Ten times as fast as its channel's weeks come about, and so from birth: nothing it does is news of its own."""
+    ages = np.arange(1.0, 200.0)
+    _, states, raised = follow(lambda age: 10 * steady(age), ages, offset=float(np.log(10.0)), week=0.0)
+    hit = 168.0
+    assert raised == 1
+    first = next(age for age, state in zip(ages, states, strict=True) if state == VIRAL)
+    assert hit - RULES.ahead < first < hit - 24.0
+    assert states[int(hit) - 2] == VIRAL
+    assert states[int(hit)] == COOLING
+    assert follow(lambda age: 5 * steady(age), ages[:150], offset=float(np.log(5.0)), week=0.0)[2] == 0
 
 
 def test_a_small_rise_is_not_worth_an_alarm() -> None:
@@ -209,7 +223,7 @@ def test_the_window_begins_on_the_line_between_two_readings() -> None:
     for age, views in ((8.0, 800.0), (11.0, 1100.0), (14.0, 1400.0), (17.5, 1750.0), (17.6, 1760.0), (17.7, 1770.0)):
         said = judge(
             memory,
-            Reading((BORN + age) * one, views * one, BORN * one, np.array([False]), 0 * one, one, 0 * one, one),
+            Reading((BORN + age) * one, views * one, BORN * one, np.array([False]), 0 * one, one, 0 * one),
             FLAT,
         )
         memory = said.memory
@@ -243,7 +257,7 @@ def _anything(dice: np.random.Generator, size: int) -> tuple[Memory, Reading]:
     offset = dice.normal(0, 1, size)
     spread = dice.uniform(0.5, 2, size)
     return memory, Reading(
-        at, views[3], at - dice.uniform(0, 3_000, size), dice.random(size) < 0.5, offset, spread, offset, spread
+        at, views[3], at - dice.uniform(0, 3_000, size), dice.random(size) < 0.5, offset, spread, offset
     )  # fmt: skip
 
 
@@ -263,6 +277,13 @@ def test_few_siblings_are_believed_less_than_many() -> None:
     assert np.all(np.diff(offset) > 0)
     assert np.all(np.diff(spread) < 0)
     assert offset[-1] == pytest.approx(2.0, abs=0.02)
+
+
+def test_a_channel_of_which_little_is_known_is_believed_to_be_like_the_others() -> None:
+    videos = np.array([0.0, 3.0, 100.0, np.nan])
+    week = core.shrunk(np.array([np.nan, 2.0, 2.0, np.nan]), videos, towards=np.full(4, -1.0))
+    assert week[[0, 3]].tolist() == [-1.0, -1.0]
+    assert -1.0 < week[1] < week[2] < 2.0
 
 
 def test_counts_between_two_ages_add_up() -> None:

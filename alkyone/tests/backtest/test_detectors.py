@@ -67,6 +67,7 @@ def test_the_detector_finds_more_bursts_than_any_baseline_at_equal_false_alarms(
     assert found.surges >= 3
     assert ours.false_alarms.value <= 4.0
     for name, theirs in by_name.items():
+        assert ours.recall.value > theirs.recall.value, name
         assert ours.surge_recall.value >= theirs.surge_recall.value, name
         assert ours.surge_lead.value > theirs.surge_lead.value, name
     assert found.precision[detectors.DETECTOR] >= 0.8

@@ -167,16 +167,15 @@ CREATE TABLE rises (
 -- claim_untold_rises: those SURVEILLANCE has not heard of.
 CREATE INDEX rises_untold ON rises (raised_at) WHERE told_at IS NULL AND raised_at IS NOT NULL;
 
--- What a channel lets expect of its videos of a format: medians and scaled MADs over the curve of the format.
+-- What a channel lets expect of its videos of a format: medians and a scaled MAD over the curve of the format.
 CREATE TABLE expectations (
-    channel_id  text COLLATE "C" NOT NULL,
+    channel_id  text COLLATE "C" NOT NULL,             -- empty: all videos of the format
     short       boolean NOT NULL,
     videos      integer NOT NULL,                      -- that it was learned from
     level       real    NOT NULL,                      -- of log rates
     spread      real    NOT NULL,
     week_videos integer NOT NULL,                      -- that are older than a week
     week        real,                                  -- of log counts after a week; absent where no video is as old
-    week_spread real,
     PRIMARY KEY (channel_id, short)
 );
 

@@ -184,7 +184,16 @@ def _show(found: DetectorReport) -> None:
         highlight=False,
     )
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
-    columns = ("", "false alarms", "hits found", "hours before", "surges found", "hours before", "precision at 20")
+    columns = (
+        "",
+        "false alarms",
+        "all found",
+        "hits found",
+        "hours before",
+        "surges found",
+        "hours before",
+        "precision at 20",
+    )
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for wanted, by_name in found.rounds.items():
@@ -198,10 +207,10 @@ def _show(found: DetectorReport) -> None:
 
 
 def _cells(figures: Figures) -> list[str]:
-    estimates = (figures.hit_recall, figures.hit_lead, figures.surge_recall, figures.surge_lead)
+    estimates = (figures.recall, figures.hit_recall, figures.hit_lead, figures.surge_recall, figures.surge_lead)
     return [f"{figures.false_alarms.value:.2f}"] + [
         f"{each.value:.{digits}f} [{each.low:.{digits}f} … {each.high:.{digits}f}]"
-        for each, digits in zip(estimates, (2, 1, 2, 1), strict=True)
+        for each, digits in zip(estimates, (2, 2, 1, 2, 1), strict=True)
     ]
 
 

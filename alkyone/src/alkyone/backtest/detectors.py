@@ -19,8 +19,7 @@ HOUR_S = 3600.0
 DAY = 24.0
 SETTLED = core.SETTLED
 
-HIT = 10.0
-"""Times its channel's median that make a video a hit."""
+HIT = core.HIT
 HIT_COMES_WITHIN = 168.0
 """Hours before the crossing in which an alarm is about it."""
 SURGE = 5.0
@@ -168,12 +167,27 @@ def follow(videos: Followed, learned: Learned, rules: Rules) -> Replay:
 
     What a channel lets expect is learned from its other videos only.
     """
-    nothing = core.expectation(*(np.zeros(len(videos)),) * 3)
-    level = np.nan_to_num(_run(videos, learned, rules, (*nothing, *nothing))[1].level)
+    zero = np.zeros(len(videos))
+    level = np.nan_to_num(_run(videos, learned, rules, (*core.expectation(zero, zero, zero), zero))[1].level)
     settled = np.array([_settled(videos, video, learned) for video in range(len(videos))])
-    first_week = np.log(learned.curves.between(videos.short, np.zeros(len(videos)), np.full(len(videos), SETTLED)))
-    known = [core.expectation(*videos.siblings(values)) for values in (level, settled - first_week)]
-    return _run(videos, learned, rules, (*known[0], *known[1]))[0]
+    week = settled - np.log(learned.curves.between(videos.short, zero, np.full(len(videos), SETTLED)))
+    usual = core.shrunk(_peers(videos, week), np.full(len(videos), len(videos)), trust=core.CONFIDENCE)
+    expected = core.expectation(*_few_left_out(*videos.siblings(level)))
+    median, _, count = _few_left_out(*videos.siblings(week))
+    return _run(videos, learned, rules, (*expected, core.shrunk(median, count, towards=usual)))[0]
+
+
+def _few_left_out(median: Floats, spread: Floats, count: Floats) -> tuple[Floats, Floats, Floats]:
+    """Know nothing of channels with fewer than ``SIBLINGS`` other videos, as the Tracker does."""
+    return median, spread, np.where(count >= SIBLINGS, count, 0.0)
+
+
+def _peers(videos: Followed, values: Floats) -> Floats:
+    """V: the median of ``values`` over all videos of the format."""
+    medians = [np.median(values[videos.short == short]) if (videos.short == short).any() else np.nan
+               for short in (False, True)]  # fmt: skip
+    found: Floats = np.array(medians)[videos.short.astype(int)]
+    return found
 
 
 def _run(videos: Followed, learned: Learned, rules: Rules, expected: Sequence[Floats]) -> tuple[Replay, core.Memory]:
@@ -196,9 +210,7 @@ def medians(videos: Followed, learned: Learned) -> Floats:
     """V: the median views at a week of the channel's other videos; of the format where there are fewer than three."""
     settled = np.array([_settled(videos, video, learned) for video in range(len(videos))])
     median, _, count = videos.siblings(settled)
-    peers = np.array([np.median(settled[videos.short == short]) if (videos.short == short).any() else np.nan
-                      for short in (False, True)])  # fmt: skip
-    return np.exp(np.where(count >= SIBLINGS, median, peers[videos.short.astype(int)]))
+    return np.exp(np.where(count >= SIBLINGS, median, _peers(videos, settled)))
 
 
 def _settled(videos: Followed, video: int, learned: Learned) -> float:
@@ -358,6 +370,8 @@ class Figures(NamedTuple):
     threshold: float
     false_alarms: Estimate
     """Per 1,000 video-days."""
+    recall: Estimate
+    """Share of hits and surges together: an alarm is false where it is about neither."""
     hit_recall: Estimate
     """Share of the hits raised before they crossed ten times their channel's median."""
     hit_lead: Estimate
@@ -374,12 +388,14 @@ def figures(videos: Followed, what: Truth, found: Tally, threshold: float) -> Fi
         return bootstrap(lambda weights: scale * _ratio(float(weights @ amount), float(weights @ of)), len(videos))
 
     crossed, surged = what.crossed.astype(float), np.isfinite(what.surge).astype(float)
+    hits, surges = crossed * ~np.isnan(found.hit_lead), surged * ~np.isnan(found.surge_lead)
     return Figures(
         threshold,
         estimate(found.false, videos.days, 1000.0),
-        estimate(crossed * ~np.isnan(found.hit_lead), crossed),
+        estimate(hits + surges, crossed + surged),
+        estimate(hits, crossed),
         estimate(crossed * np.nan_to_num(found.hit_lead), crossed),
-        estimate(surged * ~np.isnan(found.surge_lead), surged),
+        estimate(surges, surged),
         estimate(surged * np.nan_to_num(found.surge_lead), surged),
     )
 

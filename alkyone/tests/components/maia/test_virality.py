@@ -22,7 +22,7 @@ from atlas.db import DatabaseManager
 from atlas.testing import override
 from maia.cli import app
 from maia.virality import alerts
-from maia.virality.detector import curves_of, learn
+from maia.virality.detector import Detector, curves_of, learn
 
 HOUR = timedelta(hours=1)
 
@@ -56,7 +56,8 @@ async def test_what_to_expect_is_learned_from_the_watchlist_and_takes_the_place_
 
     assert await learn(dao, now=clock.now()) == 3
     known = {row["channel_id"]: row for row in await dao.fetch_expectations({"UC0", "UC1", "UC2", "UC3"})}
-    assert known.keys() == {"UC0", "UC1", "UC2"}
+    assert known.keys() == {"", "UC0", "UC1", "UC2"}, "the last has too few, and all videos are known under no name"
+    assert (known[""]["videos"], known[""]["level"]) == (300, pytest.approx(1, abs=0.5))
     for number in range(3):
         row = known[f"UC{number}"]
         assert (row["short"], row["videos"]) == (False, 100)
@@ -74,6 +75,25 @@ async def test_what_to_expect_is_learned_from_the_watchlist_and_takes_the_place_
     assert await learn(dao, now=clock.now()) == 3
     later = curves_of(await dao.fetch_expected_rates()).long.rate(np.array([200.0]))[0]
     assert middle < later < 400
+
+
+async def test_a_channel_of_which_nothing_is_known_is_held_against_all_videos(
+    database: DatabaseManager, dao: MaiaDAO, now: VirtualClock
+) -> None:
+    async with database.get_connection() as conn:
+        await conn.execute(FILL, {"now": clock.now()})
+    await learn(dao, now=clock.now())
+    row = next(row for row in await dao.fetch_tracking_batch(400) if row["video_id"] == "v203")
+    all_videos = await dao.fetch_expectations({str(row["channel_id"])})
+    assert [known["channel_id"] for known in all_videos] == [""]
+
+    now.advance(6 * HOUR)
+    detector = await Detector.open(dao)
+    # All others have a thousand views, far fewer than the curve lets expect: this one will soon have ten times that.
+    (rise,) = detector.look([row], [6_000], all_videos, {}, clock.now()).rises
+    assert (rise.state, rise.turned) == ("VIRAL", True)
+    assert rise.times > 10
+    assert not detector.look([row], [6_000], [], {}, clock.now()).rises
 
 
 async def test_a_rise_is_told_once_with_all_that_is_known_of_it(

@@ -37,9 +37,7 @@ class RisesMixin:
     _db: Database
 
     async def fetch_expectations(self, channels: Collection[str]) -> list[Expectation]:
-        """Tell what channels let expect, by format; those with too few videos are left out."""
-        if not channels:
-            return []
+        """Tell what channels let expect, and all videos, by format; those with too few videos are left out."""
         async with self._db.get_connection() as conn:
             return await conn.fetch(SQL["fetch_expectations"], ids=list(channels))
 
@@ -82,11 +80,11 @@ class RisesMixin:
                 {"short": short, "age": age, "log_rate": log_rate, "counts": videos, "day": day},
             )
             await conn.execute(SQL["learn_expectations__forget"])
-            learned = await conn.execute(
+            await conn.execute(
                 SQL["learn_expectations__channels"],
                 {"settled": settled, "week_long": log_week[0], "week_short": log_week[1], "evidence": EVIDENCE_H},
             )
-            return learned.rowcount
+            return int(await conn.fetchval(SQL["learn_expectations__known"], day=day))
 
     async def fetch_rises(self, videos: Collection[str]) -> dict[str, RiseRow]:
         """Tell where videos are in their rises; those that are QUIET are left out."""

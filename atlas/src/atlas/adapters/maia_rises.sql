@@ -1,10 +1,10 @@
 -- The statements on rises, and on what is expected of videos. A double underscore separates a method from its steps.
 
 -- name: fetch_expectations
--- What the channels let expect.
-SELECT channel_id, short, videos, level, spread, week_videos, week, week_spread
+-- What the channels let expect, and all videos.
+SELECT channel_id, short, videos, level, spread, week_videos, week
   FROM expectations
- WHERE channel_id = ANY(%(ids)s);
+ WHERE channel_id = ANY(%(ids)s || '{""}'::text[]);
 
 -- name: fetch_expected_rates
 -- The curves by age, from young to old.
@@ -35,7 +35,7 @@ SELECT pg_advisory_xact_lock(hashtext('learn_expectations'));
 
 -- name: learn_expectations__known
 -- How many channels, by format, are known, when that was learned on this day.
-SELECT (SELECT count(*) FROM expectations) AS channels
+SELECT (SELECT count(*) FROM expectations WHERE channel_id <> '') AS channels
  WHERE EXISTS (SELECT FROM expected_rates WHERE learned_on >= %(day)s);
 
 -- name: learn_expectations__outdated
@@ -53,9 +53,9 @@ SELECT *, %(day)s::date
 DELETE FROM expectations;
 
 -- name: learn_expectations__channels
--- Channels with at least three videos whose own level is known: the median of what they did, and the MAD around it,
--- scaled to a standard deviation.
-INSERT INTO expectations (channel_id, short, videos, level, spread, week_videos, week, week_spread)
+-- Channels with at least three videos whose own level is known, and all videos together: the median of what they did,
+-- and the MAD around it, scaled to a standard deviation.
+INSERT INTO expectations (channel_id, short, videos, level, spread, week_videos, week)
 WITH known AS (
     SELECT channel_id, coalesce(short, false) AS short, level,
            CASE WHEN last_tracked_at - published_at > %(settled)s
@@ -66,19 +66,24 @@ WITH known AS (
        AND level IS NOT NULL
        AND evidence >= %(evidence)s
 ),
+grouped AS (
+    SELECT * FROM known
+     UNION ALL
+    SELECT '', short, level, week FROM known
+),
 middle AS (
     SELECT channel_id, short, count(*)::integer AS videos, count(week)::integer AS week_videos,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY level) AS level,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY week) AS week
-      FROM known
+      FROM grouped
      GROUP BY channel_id, short
     HAVING count(*) >= 3
 )
 SELECT channel_id, short, m.videos, m.level,
        1.4826 * percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(k.level - m.level)),
-       m.week_videos, m.week, 1.4826 * percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(k.week - m.week))
+       m.week_videos, m.week
   FROM middle AS m
-  JOIN known AS k USING (channel_id, short)
+  JOIN grouped AS k USING (channel_id, short)
  GROUP BY channel_id, short, m.videos, m.level, m.week_videos, m.week;
 
 -- name: fetch_rises

@@ -459,7 +459,10 @@ RiseState = Literal["QUIET", "RISING", "VIRAL", "COOLING"]
 
 
 class Expectation(TypedDict):
-    """What a channel lets expect of its videos of a format, over the curve of the format; spreads are scaled MADs."""
+    """What a channel lets expect of its videos of a format, over the curve of the format; the spread is a scaled MAD.
+
+    An empty ``channel_id`` is all videos of the format.
+    """
 
     channel_id: str
     short: bool
@@ -468,7 +471,6 @@ class Expectation(TypedDict):
     spread: float
     week_videos: int
     week: float | None
-    week_spread: float | None
 
 
 class ExpectedRate(TypedDict):

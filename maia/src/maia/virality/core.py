@@ -27,6 +27,10 @@ STATES: tuple[RiseState, ...] = ("QUIET", "RISING", "VIRAL", "COOLING")
 QUIET, RISING, VIRAL, COOLING = range(4)
 
 HOUR_S = 3600.0
+HIT = 10.0
+"""Times the median first week of its channel that make a video a hit."""
+SHORTEST = 0.25
+"""Hours: the least age that a rate is carried on from."""
 SETTLED = 168.0
 """The age at which a video's views are compared with its channel's: after a week most have come."""
 
@@ -55,11 +59,13 @@ class Rules:
     """Standard deviation of a video's log rate around its own past: what is left when the counting is exact."""
     frozen: float = 8.0
     """Views expected where none came from where on the counter stands, and not the video."""
-    outlook: float = 2.2
-    """How much the outlook for the first week counts against the deviation from what is expected now."""
+    ahead: float = 96.0
+    """Hours that the outlook looks ahead; a video that it has become a hit by then scores ``far``."""
+    slope: float = 3.0
+    """Score for each unit of log views that the outlook is above or below a hit's."""
     enter: float = 3.3
     """Score that makes a video RISING, and a second time VIRAL."""
-    far: float = 4.0
+    far: float = 3.7
     """Score that makes it VIRAL at once."""
     leave: float = 1.6
     """Score below which a rise is over."""
@@ -106,6 +112,9 @@ PRIOR_SHORT = (
     3.0, 4.1, 4.1, 4.1, 4.0, 3.8, 3.7, 3.5, 3.0, 3.0, 3.0, 2.9, 2.8, 2.0, 1.6, 0.8, -0.4, -1.5
 )  # fmt: skip
 """What is believed before anything was learned: the shape of recorded trending curves, at 1 / 150 of their rates."""
+
+SIBLINGS = 0.5
+"""Videos of a channel whose median weighs as much as that of all videos."""
 
 CONFIDENCE = 30.0
 """Videos whose median at an age weighs as much as what was believed before."""
@@ -173,9 +182,9 @@ class Memory:
 class Reading(NamedTuple):
     """A new reading of each of N videos, and what its channel lets expect.
 
-    ``offset`` is the channel's median log rate over its format's curve, ``week`` its median log count of the first
-    week over that of the curve; the spreads are the standard deviations of its videos around them. ``expectation``
-    makes all four.
+    ``offset`` is the channel's median log rate over its format's curve, ``spread`` the standard deviation of its videos
+    around it, by ``expectation``; ``week`` is its median log count of the first week over that of the curve, by
+    ``shrunk``.
     """
 
     at: Floats
@@ -185,14 +194,13 @@ class Reading(NamedTuple):
     offset: Floats
     spread: Floats
     week: Floats
-    week_spread: Floats
 
 
 class Verdict(NamedTuple):
     """What N readings say; NaN where they say nothing: no window covered, another epoch, a counter that stands.
 
     ``rate`` is views an hour over the window, ``times`` how many times what was expected that is, of its channel or of
-    its own past, whichever is more.
+    its own past, whichever is more; where the outlook scores more, it is how many of its channel's weeks lie ahead.
     """
 
     memory: Memory
@@ -213,8 +221,14 @@ def expectation(
     """
     known = np.nan_to_num(videos)
     own = (known * np.nan_to_num(spread) ** 2 + 5.0 * within**2) / (known + 5.0)
-    weight = known / (known + 0.5)
-    return weight * np.nan_to_num(offset), np.sqrt(weight * own + (1.0 - weight) * among**2)
+    weight = known / (known + SIBLINGS)
+    return shrunk(offset, videos), np.sqrt(weight * own + (1.0 - weight) * among**2)
+
+
+def shrunk(median: Floats, videos: Floats, *, towards: Floats | float = 0.0, trust: float = SIBLINGS) -> Floats:
+    """Shrink a median ``towards`` what is believed anyway, which weighs as much as ``trust`` videos."""
+    weight = np.nan_to_num(videos) / (np.nan_to_num(videos) + trust)
+    return weight * np.nan_to_num(median) + (1.0 - weight) * towards
 
 
 def learned(log_rates: Floats, videos: Floats, believed: Floats) -> Floats:
@@ -276,14 +290,12 @@ def judge(memory: Memory, reading: Reading, curves: Curves, rules: Rules = RULES
         typical = curves.between(reading.short, begin.at - published, at - published)
         doubt = rules.wobble**2 + reading.spread**2 * rules.trust / (rules.trust + evidence)
         own = _deviation(count, typical * np.exp(level), doubt)
-        rest = curves.between(reading.short, at - published, np.maximum(at - published, SETTLED))
-        norm = curves.between(reading.short, np.zeros_like(at), np.full_like(at, SETTLED)) * np.exp(reading.week)
-        excess = (count + 1.0) / (typical + 1.0)
-        to_come = np.log((views + excess * rest + 1.0) / (norm + 1.0))
-        ahead = (at - published < SETTLED) & (excess > 2.0 * np.exp(reading.offset))
-        outlook = np.where(ahead, to_come / np.hypot(reading.week_spread, rules.wobble), -np.inf)
-        score = np.fmax(own, rules.outlook * outlook)
         rate = count / hours
+        week = curves.between(reading.short, np.zeros_like(at), np.full_like(at, SETTLED)) * np.exp(reading.week)
+        age = np.maximum(at - published, SHORTEST)
+        soon = np.log((views + rate * age * np.log1p(rules.ahead / age) + 1.0) / (week + 1.0))
+        outlook = rules.far + rules.slope * (soon - np.log(HIT))
+        score = np.where(views < HIT * week, np.fmax(own, outlook), own)  # a hit is news before it is one
         score = np.where(rate < rules.least, np.minimum(score, 0.0), score)
 
         gain = at - moved.at
@@ -292,6 +304,7 @@ def judge(memory: Memory, reading: Reading, curves: Curves, rules: Rules = RULES
         step = gain / (remembered + rules.trust) * due / (due + 1.0)
         learned = np.where(fine, level + step * surprise, level)
         expected = np.minimum(typical * np.exp(level), typical * np.exp(reading.offset))
+        times = np.where(score > own, np.exp(soon), count / np.maximum(expected, 1e-6))
 
         news = _deviation(gained, due, doubt)
 
@@ -307,7 +320,7 @@ def judge(memory: Memory, reading: Reading, curves: Curves, rules: Rules = RULES
         ),
         np.where(covered, score, np.nan),
         np.where(covered, rate, np.nan),
-        np.where(covered, count / np.maximum(expected, 1e-6), np.nan),
+        np.where(covered, times, np.nan),
         np.where(covered, news, np.nan),
     )  # fmt: skip
 

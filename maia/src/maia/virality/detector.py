@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -125,18 +125,19 @@ def _reading(
     rows: Sequence[TrackingRow], at: Floats, views: Floats, expectations: Sequence[Expectation]
 ) -> core.Reading:
     known = {(row["channel_id"], row["short"]): row for row in expectations}
-    found = [known.get((row["channel_id"] or "", bool(row["short"]))) for row in rows]
-    level, spread, videos, week, week_spread, week_videos = (
-        np.array([np.nan if row is None or row[name] is None else row[name] for row in found], np.float64)
-        for name in ("level", "spread", "videos", "week", "week_spread", "week_videos")
-    )
+
+    def column(name: Literal["level", "spread", "videos", "week", "week_videos"], *, of_all: bool = False) -> Floats:
+        found = [known.get(("" if of_all else row["channel_id"] or "unknown", bool(row["short"]))) for row in rows]
+        return np.array([np.nan if row is None or row[name] is None else row[name] for row in found], np.float64)
+
+    usual = core.shrunk(column("week", of_all=True), column("week_videos", of_all=True), trust=core.CONFIDENCE)
     return core.Reading(
         at,
         views,
         _instants(rows, "published_at"),
         np.array([bool(row["short"]) for row in rows]),
-        *core.expectation(level, spread, videos),
-        *core.expectation(week, week_spread, week_videos),
+        *core.expectation(column("level"), column("spread"), column("videos")),
+        core.shrunk(column("week"), column("week_videos"), towards=usual),
     )
 
 
