@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, LiteralString, cast
 
+import aiohttp
 import psutil
 import psycopg
 from psycopg import sql
@@ -192,6 +193,7 @@ class _Life:
                     *(asyncio.to_thread(worker.run, self._site, every=DAY, timeout=TIMEOUT) for worker in workers)
                 )
                 errors = [worker.error for worker in workers]
+        await self._heard()
         self.outcome.cycles += len(turn.agents)
         self.outcome.struck += struck
         layers = {kind.partition(".")[0] for kind in struck}
@@ -207,6 +209,13 @@ class _Life:
             self._excused.update(fresh)
         if self._now() != began:
             self._follow_the_clock(fresh, began)
+
+    async def _heard(self) -> None:
+        """Let YouTube hear, before the clock goes on, what a worker had asked when it died: it came before this."""
+        async with aiohttp.ClientSession(raise_for_status=True) as http:
+            for _ in range(2):
+                async with http.get(f"{self._here.youtube.endpoint}/_standin/clock") as answer:
+                    await answer.read()
 
     def _follow_the_clock(self, fresh: Sequence[Instant], began: datetime) -> None:
         """Find readings that were taken before the clock jumped and stored after it, or the other way round."""
