@@ -12,7 +12,15 @@ from typer.testing import CliRunner
 from alkyone.__main__ import app
 from alkyone.backtest.curves import Curves, generated, recorded
 from alkyone.backtest.measures import Judge
-from alkyone.backtest.replay import Readings, Truth, Uniform, at_equal_readings, free_running, within_budget
+from alkyone.backtest.replay import (
+    Readings,
+    Truth,
+    Uniform,
+    at_equal_readings,
+    free_running,
+    in_hindsight,
+    within_budget,
+)
 from alkyone.backtest.schedules import compare
 from maia.tracker.schedule import Tiers
 
@@ -58,6 +66,18 @@ def test_the_adaptive_schedule_never_reads_more_than_its_budget(truth: Truth) ->
         assert apart.min() >= 0.25
 
 
+def test_in_hindsight_a_video_four_times_as_fast_is_read_twice_as_often() -> None:
+    times, nothing = np.tile(np.arange(97) * 3600.0, 2), np.full(194, np.nan)
+    curves = Curves(
+        np.array(["slow", "fast"]), np.zeros(2, np.int64), np.zeros(2), np.full(2, 240), np.array([0, 97, 194]), times,
+        np.concatenate([10.0 * np.arange(97), 40.0 * np.arange(97)]), nothing, nothing,
+    )  # fmt: skip
+    readings = in_hindsight(Truth(curves), 3)
+    assert np.bincount(readings.video).tolist() == [8, 16]
+    slow, fast = (np.diff(readings.at[readings.video == number])[0] for number in (0, 1))
+    assert slow == pytest.approx(2 * fast)
+
+
 def test_baselines_are_brought_to_the_same_number_of_readings(truth: Truth) -> None:
     days = (truth.end - truth.begin).sum() / 24
     for make in (Tiers, Uniform):
@@ -70,7 +90,13 @@ def test_the_command_gives_every_figure_with_its_interval(tmp_path: Path) -> Non
     run = CliRunner().invoke(app, ["backtest", "schedules", *arguments, "--json"])
     assert run.exit_code == 0, run.output
     found = orjson.loads(run.stdout)
-    assert [outcome["policy"] for outcome in found["outcomes"]] == ["tiers", "uniform", "proportional", "adaptive"]
+    assert [outcome["policy"] for outcome in found["outcomes"]] == [
+        "tiers",
+        "uniform",
+        "proportional",
+        "hindsight",
+        "adaptive",
+    ]
     for outcome in found["outcomes"]:
         value, low, high = outcome["figures"]["unseen_hours"]
         assert low <= value * 1.1

@@ -60,7 +60,7 @@ def schedules(
     plot: Annotated[Path | None, typer.Option(help="Write table and chart to this SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each policy's figures with their intervals.")] = False,
 ) -> None:
-    """Compare when to look next: tiers, uniform, proportional and adaptive, at equal readings."""
+    """Compare when to look next: tiers, uniform, proportional, hindsight and adaptive, at equal readings."""
     import orjson
     from rich.console import Console
     from rich.progress import track

@@ -138,6 +138,30 @@ def at_equal_readings(truth: Truth, make: Callable[[float], Schedule], per_day: 
     return readings
 
 
+def in_hindsight(truth: Truth, per_day: float) -> Readings:
+    """Read each video at even intervals, by the root of its true mean rate: the best where rates stand still.
+
+    Nobody knows that rate beforehand. It tells how much there is to gain.
+    """
+    hours = truth.end - truth.begin
+    every = np.arange(len(hours))
+    rate = np.maximum(truth.views(every, truth.end) - truth.views(every, truth.begin), 0.0) / np.maximum(hours, TICK)
+    wanted = per_day * float(hours.sum()) / 24
+
+    def apart(scale: float) -> Floats:
+        return np.maximum(math.exp(scale) / np.sqrt(np.maximum(rate, 1e-9)), SHORTEST)
+
+    low, high = -20.0, 30.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if (hours // apart(middle)).sum() > wanted else (low, middle)
+    intervals = apart(high)
+    counts = (hours // intervals).astype(np.int64)
+    video = np.repeat(every, counts)
+    turn = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    return Readings(video, truth.begin[video] + turn * intervals[video])
+
+
 def within_budget(truth: Truth, per_day: float, *, tick: float = TICK) -> Readings:
     """Read by the adaptive schedule at its price, in runs every ``tick`` hours, never over ``per_day`` a video and day.
 

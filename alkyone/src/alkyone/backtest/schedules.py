@@ -11,7 +11,15 @@ from rich.table import Table
 
 from alkyone.backtest.curves import Curves, Estimate, draws, estimate
 from alkyone.backtest.measures import Judge, Judged
-from alkyone.backtest.replay import Proportional, Readings, Truth, Uniform, at_equal_readings, within_budget
+from alkyone.backtest.replay import (
+    Proportional,
+    Readings,
+    Truth,
+    Uniform,
+    at_equal_readings,
+    in_hindsight,
+    within_budget,
+)
 from maia.tracker.schedule import Tiers
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 12.0)
@@ -21,6 +29,7 @@ POLICIES: Mapping[str, Callable[[Truth, float], Readings]] = {
     "tiers": lambda truth, per_day: at_equal_readings(truth, Tiers, per_day),
     "uniform": lambda truth, per_day: at_equal_readings(truth, Uniform, per_day),
     "proportional": lambda truth, per_day: at_equal_readings(truth, Proportional, per_day),
+    "hindsight": in_hindsight,
     "adaptive": within_budget,
 }
 
