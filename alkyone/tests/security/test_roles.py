@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from alkyone import snapshots
 from alkyone.agents import run_agent
 from alkyone.databases import NOON, drop_roles
-from alkyone.scenes import AMPLE, SMALL, dao_of, open_scene, seed
+from alkyone.scenes import AMPLE, TINY, dao_of, open_scene, seed
 from atlas import vitals
 from atlas.adapters.maia import MaiaDAO
 from atlas.config import Settings
@@ -231,10 +231,10 @@ async def test_the_agents_do_all_their_work_as_the_writer(
     postgres: EmbeddedServer, template: str, tmp_path: Path
 ) -> None:
     """From a search term to archived days: partitions are made and dropped, videos retired, shards compacted."""
-    async with open_scene(postgres, template, tmp_path, SMALL, AMPLE) as here:
+    async with open_scene(postgres, template, tmp_path, TINY, AMPLE) as here:
         at = here.youtube.now()
         with here.site() as owners:
-            await seed(owners, here.world, at, terms=6, channels=6)
+            await seed(owners, here.world, at, terms=2, channels=2)
             names = Roles(owners.conninfo)
             async with DatabaseManager(owners.conninfo) as database:
                 await grant(names.settings(), database)
