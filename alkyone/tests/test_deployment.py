@@ -53,6 +53,8 @@ VARIABLES = (
     | {*_get_settings_fields(PrefectSettings)}
     # Of Python, the shell, and those who ask not to be watched.
     | {"PATH", "HOME", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "DO_NOT_TRACK", "NO_COLOR"}
+    # Of the C library.
+    | {"MALLOC_ARENA_MAX"}
     # Of uv, while the image is built.
     | {"UV_COMPILE_BYTECODE", "UV_LINK_MODE", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
     # Of PostgreSQL's image.
