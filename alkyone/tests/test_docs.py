@@ -249,10 +249,13 @@ def recorded_event_types() -> set[str]:
     """The event types in calls of ``Event(…)``, ``Queued(…)``, ``….emit(…)`` and whatever is named for recording."""
     found: set[str] = set()
     for file in [*(ROOT / "atlas/src").rglob("*.py"), *(ROOT / "maia/src").rglob("*.py")]:
-        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+        module = ast.parse(file.read_text())
+        named = {getattr(line.targets[0], "id", ""): line.value for line in module.body if isinstance(line, ast.Assign)}
+        for call in (node for node in ast.walk(module) if isinstance(node, ast.Call)):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             if name in {"Event", "Queued", "emit"} or "record" in name:
-                constants = [str(arg.value) for arg in call.args[:2] if isinstance(arg, ast.Constant)]
+                values = [named.get(getattr(arg, "id", ""), arg) for arg in call.args[:2]]
+                constants = [str(value.value) for value in values if isinstance(value, ast.Constant)]
                 found.update(text for text in constants if re.fullmatch(r"[a-z]+\.[a-z_]+", text))
     return found
 
