@@ -17,13 +17,13 @@ HOUR = timedelta(hours=1)
 async def test_a_day_s_use_is_within_two_per_cent_of_the_budget_and_worth_what_a_replay_s_is(
     database: DatabaseManager,
 ) -> None:
-    lived = await live(database, Life(videos=1_000, days=2, per_day=5, every=HOUR))
+    lived = await live(database, Life(videos=1_000, days=2, per_day=5, every=HOUR, seed=5))
     assert len(lived.used) == 2
     for used, limit in zip(lived.used, lived.limits, strict=True):
         assert 0.98 * limit <= used <= limit
-    for figure in ("unseen_hours", "error_p95"):
-        assert lived.live[figure] == pytest.approx(lived.replayed[figure], rel=0.1), figure
-    assert lived.longest_unseen_hours <= 24
+    assert lived.live["unseen_hours"] == pytest.approx(lived.replayed["unseen_hours"], rel=0.05)
+    assert lived.live["error_p95"] == pytest.approx(lived.replayed["error_p95"], rel=0.15)
+    assert lived.longest_unseen_hours <= 24  # what was private for longer is not counted
 
 
 async def test_after_an_outage_it_catches_up_without_a_burst_and_a_tenth_of_the_quota_starves_no_run(
