@@ -35,7 +35,7 @@ from atlas import clock, settings
 from atlas._lazy import swapped
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
-from atlas.errors import AtlasError, DatabaseUnavailable, VaultError
+from atlas.errors import AtlasError, ConfigurationError, DatabaseUnavailable, VaultError
 
 CONNECTIONS = 40
 """What the server of the runs allows: few enough to be used up."""
@@ -57,7 +57,7 @@ RULES: Mapping[str, Any] = {
 
 EXPECTED: dict[str, tuple[type[BaseException], ...]] = {
     "kill": (Killed,),
-    "vault": (VaultError,),
+    "vault": (VaultError, ConfigurationError),  # the second says what to do where the first folder cannot be made
     "database": (DatabaseUnavailable,),
 }
 """What a cycle may end with when a fault of a layer befell it; in all other cases it ends well."""
