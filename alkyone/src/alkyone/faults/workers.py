@@ -118,10 +118,10 @@ class Watch(Steps):
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Watch all workers of the block; a database that does not answer is waited for a second, not ten."""
+    """Watch all workers of the block; a database that does not answer is waited for three seconds, not ten."""
     with (
         Watch().watched_work(),
-        mock.patch.object(_connection, "CONNECT_TIMEOUT_S", 1),
+        mock.patch.object(_connection, "CONNECT_TIMEOUT_S", 3),
     ):
         yield
 
