@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 from alkyone.__main__ import app
 from alkyone.agents import Agent, Site
 from alkyone.databases import scratch
-from alkyone.invariants import INVARIANTS, Report, check
+from alkyone.invariants import INVARIANTS, SKEW, Report, check
 from alkyone.invariants.truth import Truth
 from alkyone.scenes import AMPLE, TINY, cycle, open_scene, seed
 from atlas import clock
 from atlas.db import DatabaseManager
 from atlas.embedded import EmbeddedServer
 from atlas.testing import override
+from atlas.tiers import LONGEST, Tier
 from atlas.vault import LocalVault
 
 DAY = timedelta(days=1)
@@ -293,6 +294,21 @@ def test_a_reading_may_be_lost_with_its_reader_but_not_be_stored_otherwise_than_
     other = next(iter(copy.truth.served))
     wrong = replace(copy.truth, served={**copy.truth.served, other: (0, 0, 0)}, excused=frozenset({other}))
     assert [breach.name for breach in report_of(copy, truth=wrong).breaches] == ["served_is_stored"]
+
+
+@pytest.mark.parametrize("tier", LONGEST)
+@pytest.mark.parametrize(("beyond", "held"), [(timedelta(0), True), (timedelta(minutes=1), False)])
+def test_a_schedule_may_wait_as_long_as_its_bounds_and_no_longer(
+    copy: Lived, tier: Tier, beyond: timedelta, held: bool
+) -> None:
+    """The adaptive one does, where there is little quota: for a day, a week, a month."""
+    at = copy.now + LONGEST[tier] + SKEW + beyond
+    with psycopg.connect(copy.site.conninfo) as conn:
+        conn.execute(
+            "UPDATE watchlist SET tracking_tier = %s, last_tracked_at = %s, next_track_at = %s", [tier, copy.now, at]
+        )
+
+    assert ("next_look_in_bounds" in report_of(copy).held) is held
 
 
 def test_the_command_tells_what_is_broken_by_exit_code_and_in_json(copy: Lived) -> None:

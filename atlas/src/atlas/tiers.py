@@ -13,7 +13,15 @@ INTERVALS: dict[Tier, timedelta] = {
     "WEEKLY": timedelta(days=7),
     "DORMANT": timedelta(days=30),
 }
-"""The longest time between two looks at a video of a tier."""
+"""The time between two looks at a video of a tier, where tiers are what the schedule goes by."""
+
+LONGEST: dict[Tier, timedelta] = {
+    "HOURLY": INTERVALS["DAILY"],
+    "DAILY": INTERVALS["WEEKLY"],
+    "WEEKLY": INTERVALS["DORMANT"],
+    "DORMANT": INTERVALS["DORMANT"],
+}
+"""The longest time between two looks by any schedule: each the next tier's own interval."""
 
 CONFIRMED_MISSES = 3
 """Confirmed misses in a row after which a video counts as unavailable, and is DORMANT."""

@@ -18,7 +18,7 @@ from atlas.adapters._session import Joined
 from atlas.adapters.records import LEASE
 from atlas.adapters.vault_index import VaultIndex
 from atlas.db import DatabaseManager
-from atlas.tiers import INTERVALS
+from atlas.tiers import LONGEST
 from atlas.upkeep import LEASE as WORK_LEASE
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ async def check(
                 rows = await conn.fetch(
                     SQL[invariant.name],
                     now=now, lease=LEASE, work_lease=WORK_LEASE, patience=patience, skew=skew,
-                    stages=list(rules.VIDEO_STAGES), tiers=list(INTERVALS), intervals=list(INTERVALS.values()),
+                    stages=list(rules.VIDEO_STAGES), tiers=list(LONGEST), longest=list(LONGEST.values()),
                 )  # fmt: skip
                 broken[invariant] = [row["what"] for row in rows]
         hot = await _look(conn, cold, rules, now, samples=truth is not None)

@@ -155,10 +155,10 @@ SELECT video_id AS what
        );
 
 -- name: next_look_in_bounds
--- Every tracked video is looked at again within its tier's interval, or a day after a failure.
+-- Every tracked video is looked at again within what any schedule may wait at its tier, or a day after a failure.
 SELECT w.video_id || ' at ' || w.next_track_at AS what
   FROM watchlist AS w
-  JOIN unnest(%(tiers)s::tracking_tier[], %(intervals)s::interval[]) AS tier (tracking_tier, longest)
+  JOIN unnest(%(tiers)s::tracking_tier[], %(longest)s::interval[]) AS tier (tracking_tier, longest)
        USING (tracking_tier)
  WHERE w.next_track_at > greatest(%(now)s, w.last_tracked_at, w.added_at)
                          + greatest(tier.longest, interval '1 day') + %(skew)s;

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from atlas.tiers import DAILY_UNTIL, HOURLY_UNTIL, INTERVALS
+from atlas.tiers import DAILY_UNTIL, HOURLY_UNTIL, INTERVALS, LONGEST, Tier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _HOUR = 3600.0
+_BY_AGE: tuple[Tier, ...] = ("HOURLY", "DAILY", "WEEKLY")
 
 NEW = 3.0
 """Hours during which a video that is found counts as a new upload."""
 
 SHORTEST = 0.25
 """Hours: the shortest time between two looks, which is how often the Tracker runs."""
-
-LONGEST = (24.0, 7 * 24.0, 30 * 24.0)
-"""Hours between two looks at most, while a video is HOURLY, DAILY and WEEKLY: each the next tier's own interval."""
 
 POWER = 0.85
 """How the worth of unseen views grows with the rate. One would count views alone."""
@@ -125,7 +123,7 @@ class Tiers:
     ahead = timedelta(0)
 
     def __init__(self, scale: float = 1.0) -> None:
-        hours = (INTERVALS[tier].total_seconds() / _HOUR * scale for tier in ("HOURLY", "DAILY", "WEEKLY"))
+        hours = (INTERVALS[tier].total_seconds() / _HOUR * scale for tier in _BY_AGE)
         self._intervals = np.array(list(hours))
 
     def waits(self, seen: Seen) -> Floats:
@@ -165,7 +163,7 @@ class Adaptive:
 
 def longest(age: Floats) -> Floats:
     """Hours until the next look at most, by the age in hours."""
-    bounds: Floats = np.array(LONGEST)[_tier(age)]
+    bounds: Floats = np.array([LONGEST[tier].total_seconds() / _HOUR for tier in _BY_AGE])[_tier(age)]
     return bounds
 
 
