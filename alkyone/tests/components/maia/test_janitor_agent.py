@@ -402,6 +402,25 @@ async def test_without_compliance_mode_and_a_limit_the_vault_keeps_everything(pl
     assert done["rows_expired"] == 0
 
 
+@pytest.mark.parametrize(("compliance", "left"), [(True, 30), (False, 40)])
+async def test_what_was_counted_of_channels_may_be_kept_no_longer(place: Place, compliance: bool, left: int) -> None:
+    days = [(number, NOON - timedelta(days=number)) for number in range(40)]
+    with psycopg.connect(place.conninfo) as conn:
+        for views, at in days:
+            conn.execute("INSERT INTO channel_stats_log VALUES ('UC-a-channel', %s, %s, 1, 1)", [at, views])
+
+    promised = await place.clean(dry_run=True, COMPLIANCE_MODE=compliance)
+    done = await place.clean(COMPLIANCE_MODE=compliance)
+    again = await place.clean(COMPLIANCE_MODE=compliance)
+
+    kept = snapshots.column(place.conninfo, "SELECT view_count FROM channel_stats_log ORDER BY 1")
+    assert kept == list(range(left))
+    assert (promised["channel_readings_expired"], done["channel_readings_expired"]) == (40 - left, 40 - left)
+    assert again["channel_readings_expired"] == 0
+    told = snapshots.column(place.conninfo, "SELECT payload FROM system_events WHERE event_type = 'channels.expired'")
+    assert [event["readings"] for event in told] == ([10] if compliance else [])
+
+
 async def test_samples_leave_sql_in_time_to_leave_the_vault(place: Place) -> None:
     done = await place.clean(later=17 * DAY, JANITOR_RETENTION_DAYS=60)
 

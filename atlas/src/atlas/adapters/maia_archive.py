@@ -204,6 +204,20 @@ class ArchiveMixin:
         async with self._db.get_connection() as conn:
             return int(await conn.fetchval(SQL["count_expired_videos"], before=before, stages_ended=stages_ended))
 
+    async def count_expired_channel_readings(self, before: datetime) -> int:
+        """Count what ``expire_channel_readings`` would delete."""
+        async with self._db.get_connection() as conn:
+            return int(await conn.fetchval(SQL["count_expired_channel_readings"], before=before))
+
+    async def expire_channel_readings(self, before: datetime, *, now: datetime | None = None) -> int:
+        """Delete the readings of channels from before an instant, with an event ``channels.expired``; how many."""
+        async with self._db.get_connection() as conn:
+            gone = (await conn.execute(SQL["expire_channel_readings"], {"before": before})).rowcount
+            if gone:
+                payload = {"readings": gone, "before": before}
+                await events.record(conn, "channels.expired", None, payload, now=now)
+        return gone
+
     async def run_janitor(
         self,
         video_ids: Sequence[str],

@@ -59,6 +59,13 @@ DELETE FROM videos AS v
            SELECT FROM video_stage AS s WHERE s.video_id = v.id AND s.state = 'PENDING'))
 RETURNING v.id;
 
+-- name: count_expired_channel_readings
+-- Readings of channels that are past the time they may be kept.
+SELECT count(*) FROM channel_stats_log WHERE timestamp < %(before)s;
+
+-- name: expire_channel_readings
+DELETE FROM channel_stats_log WHERE timestamp < %(before)s;
+
 -- name: database_size
 -- The database's size on disk.
 SELECT pg_database_size(current_database());

@@ -256,6 +256,14 @@ class VaultExpired(Payload):
     shards: list[str]
 
 
+@entry("channels.expired", entity="", when="readings of channels were past the time they may be kept")
+class ChannelsExpired(Payload):
+    """How many, and the instant from which on they are kept."""
+
+    readings: int
+    before: datetime
+
+
 @entry("vault.adopted", entity="vault", when="`atlas vault adopt` made another vault the one to archive into")
 class VaultAdopted(Payload):
     """Where it is."""

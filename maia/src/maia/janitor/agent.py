@@ -53,7 +53,8 @@ class JanitorSummary(TypedDict):
 
     ``samples_verified`` counts the rows that were read back from the vault and matched; ``days_left`` are days another
     Janitor is at, or that got more rows meanwhile: the next run takes them. Days of the vault name their kind, as in
-    "metrics 2026-11-10"; ``rows_expired`` were past the time they may be kept, ``shards_pruned`` others had replaced.
+    "metrics 2026-11-10"; ``rows_expired`` and, in SQL, ``channel_readings_expired`` were past the time they may be
+    kept, ``shards_pruned`` others had replaced.
     """
 
     dry_run: bool
@@ -69,6 +70,7 @@ class JanitorSummary(TypedDict):
     days_compacted: list[str]
     days_expired: list[str]
     rows_expired: int
+    channel_readings_expired: int
     shards_pruned: int
 
 
@@ -84,6 +86,7 @@ class Plan:
     expired: Sequence[Expired] = ()
     useless: Useless = NOTHING_USELESS
     event_days: Sequence[ClosedDay] = ()
+    channel_readings: int = 0
 
     @property
     def rows(self) -> int:
@@ -108,6 +111,7 @@ class Plan:
             "days_compacted": [str(merge) for merge in self.merges],
             "days_expired": [str(past) for past in self.expired],
             "rows_expired": sum(past.rows for past in self.expired),
+            "channel_readings_expired": self.channel_readings,
             "shards_pruned": len(set(self.useless.due).difference(*(past.paths for past in self.expired))),
         }
 
@@ -160,6 +164,7 @@ async def make_plan(stores: Stores, now: datetime, rules: Settings) -> Plan:
     gone = {(day.kind, day.day) for day in past}
     settled = core.settled_before(today, retention_days=rules.JANITOR_RETENTION_DAYS)
     merges = await upkeep.merges(before=settled)
+    kept = core.kept_from(now, days=rules.vault_retention_days)
     return Plan(
         partitions=await dao.missing_partitions(now=now, days_ahead=DAYS_AHEAD),
         days=[closed[day] for day in due],
@@ -169,6 +174,7 @@ async def make_plan(stores: Stores, now: datetime, rules: Settings) -> Plan:
         expired=past,
         useless=await upkeep.useless(now=now),
         event_days=[closed_events[day] for day in due_events],
+        channel_readings=0 if kept is None else await dao.count_expired_channel_readings(kept),
     )
 
 
@@ -209,7 +215,10 @@ class _Janitor:
         return self._summary
 
     async def _look_after_the_vault(self, plan: Plan, progress: Progress) -> None:
-        """Remove what is past its time or replaced, and make few shards of many."""
+        """Remove what is past its time, in SQL, too, or replaced, and make few shards of many."""
+        kept = core.kept_from(self._now, days=self._rules.vault_retention_days)
+        if kept is not None:
+            self._summary["channel_readings_expired"] = await self._dao.expire_channel_readings(kept, now=self._now)
         for past in plan.expired:
             if await self._upkeep.expire(past, now=self._now):
                 self._summary["days_expired"].append(str(past))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 # A day is closed when its samples can hardly come any more: an hour after its end at the earliest.
@@ -50,3 +50,13 @@ def settled_before(today: date, *, retention_days: int) -> date:
 def days_in_sql(retention_days: int, *, vault_days: int | None) -> int:
     """Say how long samples may stay in SQL when they may be kept for ``vault_days`` altogether (None: for ever)."""
     return retention_days if vault_days is None else max(1, min(retention_days, vault_days - _MARGIN_DAYS))
+
+
+def kept_from(now: datetime, *, days: int | None) -> datetime | None:
+    """From when on readings are kept that may be kept for ``days``; None: for ever.
+
+    The day on which they become too old goes as a whole, as it does in the vault: the next run is a day away.
+    """
+    if days is None:
+        return None
+    return datetime.combine((now - timedelta(days=days - 1)).date(), time(), UTC)
