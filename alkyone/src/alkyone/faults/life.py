@@ -130,6 +130,8 @@ class _Life:
         self._now = cast("clock.VirtualClock", here.youtube.clock)
         self._excused: set[Instant] = set()
         self._moved: dict[Instant, Instant] = {}
+        self._denied: set[str] = set()
+        """Videos that YouTube said were not there: they are found again when their channel is listed next, in days."""
         self._skew = SKEW
         self._admin: psycopg.Connection[Any] | None = None
         self._counting = threading.Lock()
@@ -175,6 +177,7 @@ class _Life:
             truth,
             served={self._moved.get(key, key): reading for key, reading in truth.served.items()},
             excused=frozenset(self._excused),
+            gone=truth.gone | self._denied,
             may_exceed=bool(layers & {"kill", "database"} or UNHEARD & self.outcome.struck.keys()),
             days_may_differ="clock.jump" in self.outcome.struck,
         )
@@ -284,6 +287,7 @@ class _Life:
         kind = cast("YouTubeKind", fault.what)
         if kind == "missing_ids":
             ids = tuple(self._here.world.search("", None, None, "date", self._now())[:3])
+            self._denied.update(ids)
             return self._here.youtube.faults.add(kind, ids=ids, times=fault.times)
         return self._here.youtube.faults.add(kind, times=fault.times)
 
