@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 import orjson
 import psutil
 
+from alkyone.environments import bare
 from maia.up import lock
 
 PATIENCE_S = 240.0
@@ -135,7 +135,7 @@ class House(Engine):
     ) -> None:
         self.home = home
         self.environment = {
-            "PATH": os.environ["PATH"],
+            **bare(),
             "HOME": str(home),
             "PLEIADES_HOME": str(home),
             "YOUTUBE_API_ENDPOINT": youtube,

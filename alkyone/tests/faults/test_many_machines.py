@@ -27,6 +27,7 @@ from psycopg.conninfo import conninfo_to_dict
 from alkyone import snapshots
 from alkyone.agents import Agent, Site, run_agent
 from alkyone.databases import scratch
+from alkyone.environments import bare
 from alkyone.house import ENDED, Engine, until
 from alkyone.scenes import AMPLE, SMALL, seed
 from alkyone.soak.audit import audit
@@ -134,7 +135,7 @@ class Cluster(Engine):
         where = conninfo_to_dict(self.site.conninfo)
         host = quote(str(where["host"]), safe="")
         environment = {
-            "PATH": os.environ["PATH"],
+            **bare(),
             "PREFECT_API_URL": self._api,
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "DATABASE_URL": f"postgresql://{where['user']}@/{where['dbname']}?host={host}&port={where['port']}",
@@ -285,7 +286,7 @@ def prefect(postgres: EmbeddedServer, folder: Path) -> Iterator[str]:
     with scratch(postgres) as conninfo:
         words = {word: str(value) for word, value in conninfo_to_dict(conninfo).items()}
         environment = {
-            "PATH": os.environ["PATH"],
+            **bare(),
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": as_url(words),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

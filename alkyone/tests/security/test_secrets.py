@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import alkyone.__main__
 import atlas.cli
 import maia.cli
 from alkyone.databases import NOON
+from alkyone.environments import bare
 from alkyone.standins.youtube import YouTubeStandin
 from atlas.config import Settings, get_settings
 
@@ -83,7 +83,7 @@ class Left:
 
 def environment(home: Path, changes: Mapping[str, str]) -> dict[str, str]:
     return {
-        "PATH": os.environ["PATH"],
+        **bare(),
         "HOME": str(home),
         "PLEIADES_HOME": str(home),
         "LOG_LEVEL": "DEBUG",

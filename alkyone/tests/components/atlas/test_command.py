@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 import typer
 from pydantic import SecretStr
 
+from alkyone.environments import bare
 from atlas import clock
 from atlas.cli import run
 from atlas.config import ApiKey, Settings
@@ -52,7 +52,7 @@ def atlas(tmp_path: Path) -> Iterator[Atlas]:
         Path(folder).chmod(0o755)
 
         def call(*arguments: str, **variables: str) -> Done:
-            environment = {"PATH": os.environ["PATH"], "PLEIADES_HOME": f"{folder}/home", **variables}
+            environment = {**bare(), "PLEIADES_HOME": f"{folder}/home", **variables}
             done = subprocess.run(
                 [sys.executable, "-W", "error", "-m", "atlas", *arguments],
                 env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from alkyone import snapshots
+from alkyone.environments import bare
 from alkyone.standins.youtube import YouTubeStandin
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import WatchEntry
@@ -46,7 +46,7 @@ def maia(tmp_path: Path) -> Maia:
 
     async def call(*arguments: str, module: str = "maia", meanwhile: Meanwhile | None = None, **variables: str) -> Done:
         environment = {
-            "PATH": os.environ["PATH"],
+            **bare(),
             "HOME": str(tmp_path),
             "PLEIADES_HOME": str(tmp_path / "home"),
             "PREFECT_HOME": str(tmp_path / "prefect"),
@@ -325,3 +325,15 @@ async def test_what_cannot_be_meant_is_refused_with_exit_code_2(
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert snapshots.column(conninfo, "SELECT query_term FROM search_queue") == []
+
+
+@pytest.mark.engine
+async def test_the_demo_lives_a_day_and_finds_every_reading_it_was_served(maia: Maia) -> None:
+    done = await maia("demo", "--days", "1", "--json")
+
+    assert done.code == 0, done.err
+    report = done.json
+    assert (report["lost"], report["doubled"]) == (0, 0)
+    assert report["samples"] > report["videos_discovered"] > 0
+    assert report["quota_used"] == report["quota_charged"]
+    assert report["engine_runs"] == 5, "each agent ran as its flow"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from alkyone import snapshots
+from alkyone.environments import bare
 from alkyone.standins.youtube import YouTubeStandin
 from atlas.adapters.maia import MaiaDAO
 from atlas.adapters.records import WatchEntry
@@ -111,7 +111,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
-        "PATH": os.environ["PATH"],
+        **bare(),
         "HOME": str(folder),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
