@@ -149,7 +149,8 @@ def deployed(prefect: Prefect) -> dict[str, Any]:
     """The deployments, on a process pool."""
     prefect.command("work-pool", "create", "pleiades", "--type", "process")
     prefect.command("deploy", "--all")
-    return {found["name"]: found for found in prefect.ask("deployments/filter", {})}
+    ours = prefect.ask("deployments/filter", {"work_pools": {"name": {"any_": ["pleiades"]}}})
+    return {found["name"]: found for found in ours}
 
 
 def test_prefect_deploys_them_all_and_late_runs_become_one(
@@ -209,12 +210,15 @@ def test_another_pool_is_all_that_another_infrastructure_needs(
     template = orjson.loads(workers.read_bytes())[f"prefect-{kind}"][kind]["default_base_job_configuration"]
     prefect.ask("work_pools/", {"name": kind, "type": kind, "base_job_template": template})
     ours = (pytestconfig.rootpath / "prefect.yaml").read_text()
-    (tmp_path / "prefect.yaml").write_text(ours.replace("  name: pleiades", f"  name: {kind}"))
+    elsewhere = ours.replace(
+        "  name: pleiades", f"  name: {kind}"
+    )  # beside those of the other tests, not in their place
+    (tmp_path / "prefect.yaml").write_text(elsewhere.replace("  - name: ", f"  - name: {kind}-"))
 
     prefect.command("deploy", "--all", "--prefect-file", str(tmp_path / "prefect.yaml"))
 
     deployed = prefect.ask("deployments/filter", {"work_pools": {"name": {"any_": [kind]}}})
-    assert {found["name"] for found in deployed} == set(FLOWS)
+    assert {found["name"] for found in deployed} == {f"{kind}-{name}" for name in FLOWS}
     assert not any(found["pull_steps"] for found in deployed), "there is no such folder in a container"
     for found in deployed:
         assert found["job_variables"].keys() <= template["variables"]["properties"].keys()
