@@ -145,7 +145,8 @@ async def test_a_minute_without_a_database_holds_up_no_emitter_and_what_is_lost_
     assert (len(stored) + bus.lost, after) == (len(emitted), 1)
     assert told == bus.lost
     when = {entity: NOON + number // EVENTS_A_SECOND * second for number, entity in enumerate(emitted)}
-    assert stored == [(entity, when[entity]) for entity in emitted[: len(stored)]]
+    kept = {entity for entity, _ in stored}  # a batch on its way makes room for some that come late
+    assert stored == [(entity, when[entity]) for entity in emitted if entity in kept]
 
 
 async def test_a_full_disk_under_the_database_loses_nothing(own: EmbeddedServer, tmp_path: Path) -> None:
